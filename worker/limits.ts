@@ -1,0 +1,2 @@
+/** Placeholder of the folder until its first part lands. */
+export const HOST = "worker";
