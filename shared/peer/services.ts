@@ -1,0 +1,203 @@
+/**
+ * What a peer can be asked, free of any transport: the gRPC server, the JSON gateway, the link server, the in-process client
+ * and the edge's Durable Object peer all call these. Requests and answers are plain values; `shared/peer/proto` maps etcd's
+ * protobuf messages to them. Refusals are thrown as `RpcError`; a write that may have happened says `outcome: "unknown"`.
+ */
+import type { RpcError } from "../api/errors.ts";
+import type { Bytes } from "../base/bytes.ts";
+import type { HashResult } from "../mvcc/store.ts";
+import type { KeyValue, RangeQuery, RangeResult } from "../mvcc/types.ts";
+import type { DeleteRangeOp, PutOp, TxnOp } from "../wire/command.ts";
+
+export interface CallContext {
+  /** Milliseconds that the caller will wait from now on; undefined: the peer's own limit alone. */
+  readonly timeoutMilliseconds: number | undefined;
+  /** etcd's `hasleader` metadata: refuse at once, and end streams, when there is no leader. */
+  readonly requireLeader: boolean;
+  /** Called once if the caller goes away before the answer. */
+  onCancel(callback: () => void): void;
+}
+
+export interface Header {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly revision: number;
+  readonly raftTerm: number;
+}
+
+export interface RangeAnswer extends RangeResult {
+  readonly header: Header;
+}
+
+/** One operation's result inside a transaction. `revision`: the store's revision at that point. */
+export type OpResult =
+  | { readonly kind: "put"; readonly revision: number; readonly previous: KeyValue | undefined }
+  | {
+      readonly kind: "deleteRange";
+      readonly revision: number;
+      readonly deleted: number;
+      readonly previous: readonly KeyValue[];
+    }
+  | { readonly kind: "range"; readonly revision: number; readonly result: RangeResult }
+  | { readonly kind: "txn"; readonly succeeded: boolean; readonly results: readonly OpResult[] };
+
+export interface KvService {
+  /** `serializable`: from this peer's state, however old; else linearizable by ReadIndex. */
+  range(
+    query: RangeQuery,
+    options: { serializable: boolean },
+    call: CallContext,
+  ): Promise<RangeAnswer>;
+  /** Chunks at one pinned revision; only the last has header, count and more (spec 1.2). */
+  rangeStream(
+    query: RangeQuery,
+    options: { serializable: boolean },
+    call: CallContext,
+  ): AsyncIterable<{ readonly kvs: readonly KeyValue[]; readonly last: RangeAnswer | undefined }>;
+  put(op: PutOp, call: CallContext): Promise<{ header: Header; previous: KeyValue | undefined }>;
+  deleteRange(
+    op: DeleteRangeOp,
+    call: CallContext,
+  ): Promise<{ header: Header; deleted: number; previous: readonly KeyValue[] }>;
+  /** `serializable`: all of its ranges are (it matters only when nothing is written). */
+  txn(
+    op: TxnOp,
+    options: { serializable: boolean },
+    call: CallContext,
+  ): Promise<{ header: Header; succeeded: boolean; results: readonly OpResult[] }>;
+  compact(
+    options: { revision: number; physical: boolean },
+    call: CallContext,
+  ): Promise<{ header: Header }>;
+}
+
+export interface LeaseService {
+  /** `id` 0n: the peer chooses. */
+  grant(
+    options: { id: bigint; ttlSeconds: bigint },
+    call: CallContext,
+  ): Promise<{ header: Header; id: bigint; ttlSeconds: number }>;
+  revoke(id: bigint, call: CallContext): Promise<{ header: Header }>;
+  /**
+   * Renews in one batch; one ttl per id, 0: unknown or expired. Answers only after a confirmation of leadership that began
+   * after the call. The header is taken before the renewal.
+   */
+  keepAlive(
+    ids: readonly bigint[],
+    call: CallContext,
+  ): Promise<{ header: Header; ttlSeconds: readonly number[] }>;
+  /** Unknown lease: ttl -1, granted 0. */
+  timeToLive(
+    options: { id: bigint; keys: boolean },
+    call: CallContext,
+  ): Promise<{
+    header: Header;
+    ttlSeconds: number;
+    grantedTtlSeconds: number;
+    keys: readonly Bytes[];
+  }>;
+  leases(call: CallContext): Promise<{ header: Header; ids: readonly bigint[] }>;
+}
+
+export interface WatchCreate {
+  readonly key: Bytes;
+  readonly rangeEnd: Bytes;
+  /** 0: after the current one; negative: refused as compacted. */
+  readonly startRevision: number;
+  readonly progressNotify: boolean;
+  readonly noPut: boolean;
+  readonly noDelete: boolean;
+  readonly previousKv: boolean;
+  /** 0n: the stream chooses. */
+  readonly watchId: bigint;
+  readonly fragment: boolean;
+}
+
+export interface WatchedEvent {
+  readonly type: "put" | "delete";
+  readonly kv: KeyValue;
+  readonly previous: KeyValue | undefined;
+}
+
+export interface WatchResponse {
+  readonly header: Header;
+  /** -1n: of the whole stream (an answer to `progress`), or of a create that failed. */
+  readonly watchId: bigint;
+  readonly created: boolean;
+  readonly canceled: boolean;
+  readonly compactRevision: number;
+  readonly cancelReason: string;
+  readonly fragment: boolean;
+  readonly events: readonly WatchedEvent[];
+  /** The same map for all watchers that got the same events: encoders keep their encoded form of `events` in it. */
+  readonly encoded: Map<string, unknown>;
+}
+
+export interface WatchSink {
+  /** False: full. The stream holds back until `WatchStream.resume`. The response itself was taken. */
+  send(response: WatchResponse): boolean;
+  /** The stream is over (no leader, peer stopped); nothing follows. */
+  end(error: RpcError): void;
+}
+
+/** One client's watch stream, with etcd's rules for ids, order and progress (spec 1.3). */
+export interface WatchStream {
+  create(request: WatchCreate): void;
+  cancel(watchId: bigint): void;
+  progress(): void;
+  resume(): void;
+  close(): void;
+}
+
+export interface WatchService {
+  open(sink: WatchSink, call: CallContext): WatchStream;
+}
+
+export interface Member {
+  readonly id: bigint;
+  /** Empty until the member has started. */
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+  readonly isLearner: boolean;
+}
+
+export interface ClusterService {
+  memberList(
+    options: { linearizable: boolean },
+    call: CallContext,
+  ): Promise<{ header: Header; members: readonly Member[] }>;
+}
+
+export interface PeerStatus {
+  readonly header: Header;
+  readonly leader: bigint;
+  readonly raftIndex: number;
+  readonly raftTerm: number;
+  readonly raftAppliedIndex: number;
+  readonly dbSize: number;
+  readonly dbSizeInUse: number;
+  readonly dbSizeQuota: number;
+  readonly isLearner: boolean;
+  /** Texts as etcd's Status gives them: `etcdserver: no leader`, alarms. */
+  readonly errors: readonly string[];
+  readonly alarms: readonly { readonly member: bigint; readonly alarm: "nospace" | "corrupt" }[];
+}
+
+export interface MaintenanceService {
+  status(call: CallContext): Promise<PeerStatus>;
+  hashKv(revision: number, call: CallContext): Promise<{ header: Header } & HashResult>;
+}
+
+/** The versions of etcd's API that this project speaks; answered by Status, /version and metrics. */
+export const ETCD_VERSION = "3.7.1";
+export const ETCD_CLUSTER_VERSION = "3.7.0";
+export const ETCD_STORAGE_VERSION = "3.7.0";
+
+export interface Services {
+  readonly kv: KvService;
+  readonly lease: LeaseService;
+  readonly watch: WatchService;
+  readonly cluster: ClusterService;
+  readonly maintenance: MaintenanceService;
+}

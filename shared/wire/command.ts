@@ -1,0 +1,111 @@
+/**
+ * What a log entry tells the state machine to do. Everything that depends on size, clock, chance or configuration was
+ * resolved before the proposal (lease ids, effective ttls, checks of sizes): apply sees only the entry and the
+ * replicated state. The codec (`command-codec.ts`) owns the byte layout and its version.
+ */
+import type { Bytes } from "../base/bytes.ts";
+
+export type CompareTarget = "version" | "create" | "mod" | "value" | "lease";
+export type CompareResult = "equal" | "greater" | "less" | "notEqual";
+
+/** `operand`: bytes for "value", else a signed 64-bit number (compares are exact, so it stays a bigint). */
+export interface Compare {
+  readonly target: CompareTarget;
+  readonly result: CompareResult;
+  readonly key: Bytes;
+  readonly rangeEnd: Bytes;
+  readonly operand: Bytes | bigint;
+}
+
+export interface PutOp {
+  readonly kind: "put";
+  readonly key: Bytes;
+  readonly value: Bytes;
+  readonly lease: bigint;
+  readonly previousKv: boolean;
+  readonly ignoreValue: boolean;
+  readonly ignoreLease: boolean;
+}
+
+export interface DeleteRangeOp {
+  readonly kind: "deleteRange";
+  readonly key: Bytes;
+  readonly rangeEnd: Bytes;
+  readonly previousKv: boolean;
+}
+
+/** Field for field mvcc's `RangeQuery`: wire must not import mvcc, so the types agree by structure. */
+export interface RangeOp {
+  readonly kind: "range";
+  readonly key: Bytes;
+  readonly rangeEnd: Bytes;
+  readonly revision: number;
+  readonly limit: number;
+  readonly sortOrder: "none" | "ascend" | "descend";
+  readonly sortTarget: "key" | "version" | "create" | "mod" | "value";
+  readonly keysOnly: boolean;
+  readonly countOnly: boolean;
+  readonly minModRevision: number;
+  readonly maxModRevision: number;
+  readonly minCreateRevision: number;
+  readonly maxCreateRevision: number;
+}
+
+export interface TxnOp {
+  readonly kind: "txn";
+  readonly compares: readonly Compare[];
+  readonly success: readonly Op[];
+  readonly failure: readonly Op[];
+}
+
+export type Op = PutOp | DeleteRangeOp | RangeOp | TxnOp;
+
+export type Command =
+  | PutOp
+  | DeleteRangeOp
+  | TxnOp
+  | { readonly kind: "compact"; readonly revision: number }
+  | { readonly kind: "leaseGrant"; readonly id: bigint; readonly ttlSeconds: number }
+  | {
+      /** `term`: set for expiry; apply drops the entry in another term. A client's revoke: one id, no term. */
+      readonly kind: "leaseRevoke";
+      readonly ids: readonly bigint[];
+      readonly term: number | undefined;
+    }
+  | {
+      readonly kind: "alarm";
+      readonly action: "activate" | "deactivate";
+      readonly member: bigint;
+      readonly alarm: "nospace" | "corrupt";
+    }
+  | {
+      /** A started member publishes its name and client URLs. */
+      readonly kind: "memberAttributes";
+      readonly member: bigint;
+      readonly name: string;
+      readonly clientUrls: readonly string[];
+    }
+  /** The least version that all members speak; new command kinds wait for it. */
+  | { readonly kind: "clusterVersion"; readonly version: string };
+
+/** Who proposed, so that the proposer, and only it, finds the waiting call at apply. Unique per member and start. */
+export interface RequestId {
+  readonly member: bigint;
+  /** Random per start of the member. */
+  readonly incarnation: number;
+  readonly sequence: number;
+}
+
+/** Identity of a write that a client may send again (DECISIONS: deduplication). Reserved; not yet acted upon. */
+export interface WriteIdentity {
+  readonly client: Bytes;
+  readonly sequence: number;
+  readonly floor: number;
+}
+
+/** The data of a `normal` log entry. */
+export interface LogCommand {
+  readonly request: RequestId | undefined;
+  readonly identity: WriteIdentity | undefined;
+  readonly command: Command;
+}
