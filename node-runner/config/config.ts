@@ -1,0 +1,349 @@
+/**
+ * The configuration of one member: from flags, environment or a config file to checked values. Every problem is a
+ * `ConfigError` whose text names the flag and what would be right.
+ */
+import { readFileSync } from "node:fs";
+import { parse as parseYaml } from "yaml";
+import {
+  ABSENT_FLAGS,
+  EFFECTLESS_FLAGS,
+  environmentName,
+  FLAGS,
+  IGNORED_FLAGS,
+  type Flag,
+} from "./flags.ts";
+import { parseDuration } from "./duration.ts";
+import { parseClusterMap, parseListenUrl, type ListenAddress } from "./url.ts";
+
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+export interface Config {
+  readonly name: string;
+  readonly dataDir: string;
+  readonly walDir: string | undefined;
+  readonly listenClientUrls: readonly ListenAddress[];
+  readonly listenClientHttpUrls: readonly ListenAddress[];
+  readonly listenMetricsUrls: readonly ListenAddress[];
+  readonly listenPeerUrls: readonly ListenAddress[];
+  readonly advertiseClientUrls: readonly string[];
+  readonly initialAdvertisePeerUrls: readonly string[];
+  /** Name to peer URLs. */
+  readonly initialCluster: ReadonlyMap<string, readonly string[]>;
+  readonly initialClusterState: "new" | "existing";
+  readonly initialClusterToken: string;
+  readonly heartbeatMilliseconds: number;
+  readonly electionMilliseconds: number;
+  readonly initialElectionTickAdvance: boolean;
+  readonly snapshotCount: number;
+  readonly snapshotCatchUpEntries: number;
+  readonly quotaBytes: number;
+  readonly requestBytesMax: number;
+  readonly txnOpsMax: number;
+  readonly concurrentStreamsMax: number;
+  readonly compactionBatchLimit: number;
+  readonly progressNotifyMilliseconds: number;
+  readonly slowRequestMilliseconds: number;
+  readonly metrics: "basic" | "extensive";
+  readonly gateway: boolean;
+  readonly corsOrigins: readonly string[];
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  /** Things to say once the log is open. */
+  readonly warnings: readonly string[];
+  /** Every flag with its text, as the log shows the configuration at start. */
+  readonly texts: Readonly<Record<string, string>>;
+}
+
+export type ParsedArguments =
+  | { readonly action: "run"; readonly config: Config }
+  | { readonly action: "help" }
+  | { readonly action: "version" };
+
+const BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((each) => [each.name, each]));
+
+/** Reads the arguments behind the executable's name, and the environment. Throws `ConfigError`. */
+export function parseArguments(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): ParsedArguments {
+  if (args.includes("--version") || args.includes("-version")) return { action: "version" };
+  if (args.some((each) => each === "--help" || each === "-help" || each === "-h")) {
+    return { action: "help" };
+  }
+  const warnings: string[] = [];
+  const fromFlags = readFlags(args, warnings);
+  const fromEnvironment = readEnvironment(environment, warnings);
+  const file = fromFlags.get("config-file") ?? fromEnvironment.get("config-file") ?? "";
+  if (file !== "")
+    return { action: "run", config: check(readConfigFile(file, warnings), warnings) };
+  for (const name of fromFlags.keys()) {
+    if (!fromEnvironment.has(name)) continue;
+    throw new ConfigError(
+      `--${name} and ${environmentName(name)} are both set: drop one of the two`,
+    );
+  }
+  return { action: "run", config: check(new Map([...fromEnvironment, ...fromFlags]), warnings) };
+}
+
+function readFlags(args: readonly string[], warnings: string[]): Map<string, string> {
+  const texts = new Map<string, string>();
+  for (let position = 0; position < args.length; position += 1) {
+    const argument = args[position] as string;
+    const match = /^--?([a-zA-Z][\w-]*)(?:=([\s\S]*))?$/.exec(argument);
+    if (match === null) {
+      throw new ConfigError(`"${argument}" is no flag; quorate --help lists the flags`);
+    }
+    const name = match[1] as string;
+    const known = BY_NAME.get(name);
+    let text = match[2];
+    if (text === undefined) {
+      const next = args[position + 1];
+      if (known?.kind === "boolean") text = "true";
+      else if (next !== undefined && !(known === undefined && next.startsWith("-"))) {
+        text = next;
+        position += 1;
+      } else if (known !== undefined) throw new ConfigError(`--${name} needs a value`);
+    }
+    if (isTakenWithoutEffect(name, warnings)) continue;
+    if (known === undefined) throw new ConfigError(unknownFlag(name));
+    texts.set(name, text ?? "");
+  }
+  return texts;
+}
+
+function isTakenWithoutEffect(name: string, warnings: string[]): boolean {
+  if (EFFECTLESS_FLAGS.has(name)) {
+    warnings.push(`--${name} has no effect in quorate`);
+    return true;
+  }
+  return IGNORED_FLAGS.has(name);
+}
+
+function unknownFlag(name: string): string {
+  return ABSENT_FLAGS.has(name)
+    ? `--${name} is a flag of etcd that this version of quorate doesn't have; leave it out`
+    : `unknown flag --${name}; quorate --help lists the flags`;
+}
+
+function readEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  warnings: string[],
+): Map<string, string> {
+  const names = new Map(FLAGS.map((each) => [environmentName(each.name), each.name]));
+  const texts = new Map<string, string>();
+  for (const [variable, text] of Object.entries(environment)) {
+    if (!variable.startsWith("ETCD_") || text === undefined) continue;
+    const name = names.get(variable);
+    if (name !== undefined) {
+      if (text !== "") texts.set(name, text);
+    } else if (!variable.startsWith("ETCD_UNSUPPORTED")) {
+      warnings.push(`unrecognized environment variable ${variable}`);
+    }
+  }
+  return texts;
+}
+
+function readConfigFile(path: string, warnings: string[]): Map<string, string> {
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new ConfigError(`--config-file ${path} can't be read: ${String(error)}`, {
+      cause: error,
+    });
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new ConfigError(`--config-file ${path} holds no map of names and values`);
+  }
+  const texts = new Map<string, string>();
+  for (const [name, value] of Object.entries(parsed)) {
+    if (value === null || isTakenWithoutEffect(name, warnings)) continue;
+    const known = BY_NAME.get(name);
+    if (known === undefined) throw new ConfigError(`${path}: ${unknownFlag(name)}`);
+    if (typeof value === "object") {
+      throw new ConfigError(`${path}: ${name} must be a plain value`);
+    }
+    // In files durations are whole nanoseconds, as in etcd's.
+    const isNanoseconds = known.kind === "duration" && typeof value === "number";
+    texts.set(name, isNanoseconds ? `${value}ns` : String(value));
+  }
+  return texts;
+}
+
+/** Reads single values out of the texts; each reader throws a `ConfigError` that names the flag. */
+class Values {
+  readonly #texts: ReadonlyMap<string, string>;
+
+  constructor(texts: ReadonlyMap<string, string>) {
+    this.#texts = texts;
+  }
+
+  has(name: string): boolean {
+    return this.#texts.has(name);
+  }
+
+  text(name: string): string {
+    const known = BY_NAME.get(name);
+    if (known === undefined) throw new TypeError(`no flag ${name}`);
+    return this.#texts.get(name) ?? known.default;
+  }
+
+  all(): Record<string, string> {
+    return Object.fromEntries(FLAGS.map((each) => [each.name, this.text(each.name)]));
+  }
+
+  choice<Choice extends string>(name: string, choices: readonly Choice[]): Choice {
+    const text = this.text(name);
+    const found = choices.find((each) => each === text);
+    if (found === undefined) {
+      throw new ConfigError(`--${name} is "${text}": it must be one of ${choices.join(", ")}`);
+    }
+    return found;
+  }
+
+  boolean(name: string): boolean {
+    const text = this.text(name).toLowerCase();
+    if (["true", "1", "t"].includes(text)) return true;
+    if (["false", "0", "f"].includes(text)) return false;
+    throw new ConfigError(`--${name} is "${text}": it must be true or false`);
+  }
+
+  integer(name: string, bounds: { min: number; max: number }): number {
+    const text = this.text(name);
+    const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= bounds.min && value <= bounds.max)) {
+      throw new ConfigError(
+        `--${name} is "${text}": it must be a whole number from ${bounds.min} to ${bounds.max}`,
+      );
+    }
+    return value;
+  }
+
+  duration(name: string): number {
+    const text = this.text(name);
+    const milliseconds = parseDuration(text);
+    if (milliseconds === undefined || milliseconds < 0) {
+      throw new ConfigError(`--${name} is "${text}": a duration such as 100ms or 1m30s is needed`);
+    }
+    return milliseconds;
+  }
+
+  urls(name: string): string[] {
+    return this.text(name)
+      .split(",")
+      .map((each) => each.trim())
+      .filter((each) => each !== "");
+  }
+
+  addresses(name: string): ListenAddress[] {
+    return this.urls(name).map((text) => {
+      const address = parseListenUrl(text);
+      if ("problem" in address) throw new ConfigError(`--${name}: "${text}" ${address.problem}`);
+      if (address.kind === "tcp" && address.tls) {
+        throw new ConfigError(
+          `--${name}: "${text}" asks for TLS, which this version doesn't have; use http`,
+        );
+      }
+      return address;
+    });
+  }
+}
+
+/** The largest count that flags take: past it JavaScript's numbers are no longer exact. */
+const COUNT_MAX = Number.MAX_SAFE_INTEGER;
+
+function check(texts: ReadonlyMap<string, string>, warnings: readonly string[]): Config {
+  const values = new Values(texts);
+  if (values.boolean("force-new-cluster")) {
+    throw new ConfigError("--force-new-cluster is not available in this version; leave it out");
+  }
+  if (values.has("listen-client-urls") && !values.has("advertise-client-urls")) {
+    throw new ConfigError(
+      "--advertise-client-urls is required when --listen-client-urls is set: say where clients find this member",
+    );
+  }
+  const name = values.text("name");
+  const heartbeatMilliseconds = values.integer("heartbeat-interval", { min: 1, max: 10_000 });
+  const electionMilliseconds = values.integer("election-timeout", { min: 5, max: 50_000 });
+  if (electionMilliseconds < 5 * heartbeatMilliseconds) {
+    throw new ConfigError(
+      `--election-timeout (${electionMilliseconds} ms) must be at least 5 times --heartbeat-interval (${heartbeatMilliseconds} ms)`,
+    );
+  }
+  values.boolean("strict-reconfig-check");
+  values.integer("bootstrap-defrag-threshold-megabytes", { min: 0, max: COUNT_MAX });
+  return {
+    name,
+    dataDir: values.text("data-dir") || `${name}.etcd`,
+    walDir: values.text("wal-dir") || undefined,
+    ...listeners(values),
+    ...clusterOf(values, name),
+    heartbeatMilliseconds,
+    electionMilliseconds,
+    initialElectionTickAdvance: values.boolean("initial-election-tick-advance"),
+    snapshotCount: values.integer("snapshot-count", { min: 1, max: COUNT_MAX }),
+    snapshotCatchUpEntries: values.integer("snapshot-catchup-entries", { min: 0, max: COUNT_MAX }),
+    quotaBytes: values.integer("quota-backend-bytes", { min: -COUNT_MAX, max: COUNT_MAX }),
+    requestBytesMax: values.integer("max-request-bytes", { min: 1, max: 512 * 1024 * 1024 }),
+    txnOpsMax: values.integer("max-txn-ops", { min: 1, max: 1_000_000 }),
+    concurrentStreamsMax: values.integer("max-concurrent-streams", { min: 1, max: 4294967295 }),
+    compactionBatchLimit: values.integer("compaction-batch-limit", { min: 1, max: COUNT_MAX }),
+    progressNotifyMilliseconds: Math.max(100, values.duration("watch-progress-notify-interval")),
+    slowRequestMilliseconds: values.duration("warning-unary-request-duration"),
+    metrics: values.choice("metrics", ["basic", "extensive"]),
+    gateway: values.boolean("enable-grpc-gateway"),
+    corsOrigins: values.urls("cors"),
+    logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
+    warnings,
+    texts: values.all(),
+  };
+}
+
+function listeners(values: Values) {
+  const required = (name: string): ListenAddress[] => {
+    const addresses = values.addresses(name);
+    if (addresses.length === 0) throw new ConfigError(`--${name} needs at least one URL`);
+    return addresses;
+  };
+  return {
+    listenClientUrls: required("listen-client-urls"),
+    listenClientHttpUrls: values.addresses("listen-client-http-urls"),
+    listenMetricsUrls: values.addresses("listen-metrics-urls"),
+    listenPeerUrls: required("listen-peer-urls"),
+  };
+}
+
+/** The members that bootstrap names; without --initial-cluster this one alone. */
+function clusterOf(values: Values, name: string) {
+  values.addresses("advertise-client-urls");
+  values.addresses("initial-advertise-peer-urls");
+  const peerUrls = values.urls("initial-advertise-peer-urls");
+  const text = values.text("initial-cluster");
+  const initialCluster = text === "" ? new Map([[name, peerUrls]]) : parseClusterMap(text);
+  if ("problem" in initialCluster) {
+    throw new ConfigError(`--initial-cluster: ${initialCluster.problem}`);
+  }
+  const own = initialCluster.get(name);
+  if (own === undefined) {
+    throw new ConfigError(
+      `--initial-cluster doesn't name this member: add ${name}=${peerUrls.join(",")}, or correct --name`,
+    );
+  }
+  if (own.toSorted().join() !== peerUrls.toSorted().join()) {
+    throw new ConfigError(
+      `--initial-cluster has ${own.join(",")} for ${name}, but --initial-advertise-peer-urls is ${peerUrls.join(",")}: make them equal`,
+    );
+  }
+  const all = [...initialCluster.values()].flat();
+  if (new Set(all).size !== all.length) {
+    throw new ConfigError("--initial-cluster names one URL twice: each member needs its own");
+  }
+  return {
+    advertiseClientUrls: values.urls("advertise-client-urls"),
+    initialAdvertisePeerUrls: peerUrls,
+    initialCluster,
+    initialClusterState: values.choice("initial-cluster-state", ["new", "existing"]),
+    initialClusterToken: values.text("initial-cluster-token"),
+  };
+}

@@ -1,0 +1,97 @@
+/** Flags, environment and config file of `quorate`: etcd's rules, and errors that name the flag. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { parseArguments, type Config } from "../../../../node-runner/config/config.ts";
+import { parseDuration } from "../../../../node-runner/config/duration.ts";
+import { bootstrapIdentity } from "../../../../node-runner/cluster-identity.ts";
+
+function configOf(args: string[], environment: Record<string, string> = {}): Config {
+  const parsed = parseArguments(args, environment);
+  if (parsed.action !== "run") throw new Error(`action ${parsed.action}`);
+  return parsed.config;
+}
+
+test("no flag at all gives etcd's defaults", () => {
+  const config = configOf([]);
+  expect(config.dataDir).toBe("default.etcd");
+  expect(config.listenClientUrls).toEqual([
+    { kind: "tcp", host: "localhost", port: 2379, tls: false },
+  ]);
+  expect(config.initialCluster.get("default")).toEqual(["http://localhost:2380"]);
+  expect(config.heartbeatMilliseconds).toBe(100);
+  expect(config.progressNotifyMilliseconds).toBe(600_000);
+});
+
+test("flags come as --flag=value, --flag value and bare booleans", () => {
+  const config = configOf(["--name=a", "--data-dir", "/tmp/x", "--strict-reconfig-check"]);
+  expect(config).toMatchObject({ name: "a", dataDir: "/tmp/x" });
+  expect(config.initialCluster.has("a")).toBe(true);
+});
+
+test.each([
+  [["--frob=1"], "unknown flag --frob"],
+  [["--cert-file=x"], "--cert-file is a flag of etcd that this version"],
+  [["frob"], '"frob" is no flag'],
+  [["--name"], "--name needs a value"],
+  [["--listen-peer-urls=ftp://x:1"], '--listen-peer-urls: "ftp://x:1" has the scheme "ftp"'],
+  [["--listen-peer-urls=http://x"], "names no port"],
+  [["--listen-peer-urls=nonsense"], "is no URL"],
+  [["--listen-peer-urls=http://h:1/path"], "has a path"],
+  [["--listen-peer-urls=https://h:1"], "asks for TLS"],
+  [["--election-timeout=400"], "must be at least 5 times --heartbeat-interval"],
+  [["--snapshot-count=ten"], '--snapshot-count is "ten": it must be a whole number'],
+  [["--watch-progress-notify-interval=5"], "a duration such as"],
+  [["--initial-cluster=b=http://localhost:2380"], "doesn't name this member"],
+  [["--initial-cluster=default=http://localhost:9"], "make them equal"],
+  [["--log-level=loud"], "must be one of debug, info, warn, error"],
+  [["--strict-reconfig-check=perhaps"], "must be true or false"],
+  [["--listen-client-urls=http://localhost:1"], "--advertise-client-urls is required"],
+  [["--config-file=/does/not/exist"], "can't be read"],
+])("%j is refused with a text that names the flag", (args, text) => {
+  expect(() => configOf(args)).toThrow(text);
+});
+
+test("the environment serves each flag; both at once are refused; unknown ones are a warning", () => {
+  expect(configOf([], { ETCD_NAME: "e" }).name).toBe("e");
+  expect(() => configOf(["--name=f"], { ETCD_NAME: "e" })).toThrow("--name and ETCD_NAME");
+  expect(configOf([], { ETCD_FROB: "1" }).warnings).toEqual([
+    "unrecognized environment variable ETCD_FROB",
+  ]);
+});
+
+test("a config file replaces flags and environment; its durations may be nanoseconds", () => {
+  const folder = mkdtempSync(join(tmpdir(), "quorate-config-"));
+  try {
+    const path = join(folder, "c.yaml");
+    writeFileSync(path, "name: filed\nwatch-progress-notify-interval: 5000000000\n");
+    const config = configOf([`--config-file=${path}`, "--name=flag"], { ETCD_NAME: "env" });
+    expect(config).toMatchObject({ name: "filed", progressNotifyMilliseconds: 5000 });
+    writeFileSync(path, "nonsense: 1\n");
+    expect(() => configOf([`--config-file=${path}`])).toThrow("unknown flag --nonsense");
+    writeFileSync(path, "- a\n- b\n");
+    expect(() => configOf([`--config-file=${path}`])).toThrow("holds no map");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("durations are Go's", () => {
+  expect(parseDuration("1m30s")).toBe(90_000);
+  expect(parseDuration("1.5h")).toBe(5_400_000);
+  expect(parseDuration("1\u00b5s")).toBe(0.001);
+  expect(parseDuration("0")).toBe(0);
+  for (const bad of ["", "5", "s", "1x", "1s2"]) expect(parseDuration(bad)).toBeUndefined();
+});
+
+test("bootstrap ids are those that etcd computes for the same cluster", () => {
+  // A default etcd (one member "default", token "etcd-cluster") calls itself 8e9e05c52164694d in cdf818194e3a8c32.
+  const identity = bootstrapIdentity({
+    name: "default",
+    token: "etcd-cluster",
+    initialCluster: new Map([["default", ["http://localhost:2380"]]]),
+  });
+  expect(identity.memberId.toString(16)).toBe("8e9e05c52164694d");
+  expect(identity.clusterId.toString(16)).toBe("cdf818194e3a8c32");
+});
