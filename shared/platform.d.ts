@@ -1,6 +1,7 @@
 /**
- * The platform globals that shared code may use. The libs of `shared/tsconfig.json` know no platform, so each global is
- * declared here by hand, with its reason; all of them exist in Node, workerd and browsers.
+ * The platform globals that shared code may use. The libs of `shared/tsconfig.json` know no
+ * platform, so each global is declared here by hand, with its reason; all of them exist in Node,
+ * workerd and browsers.
  */
 
 /** Text and bytes: ECMAScript has no UTF-8 codec of its own. */

@@ -1,6 +1,7 @@
 /**
- * `npm test`: installs what is needed, runs every test suite, and ends with one line of real counts. Plain JavaScript: it
- * starts on any Node from 20 on. Arguments are passed to vitest: `npm test -- --project unit`, `npm test -- -t "watch"`.
+ * `npm test`: installs what is needed, runs every test suite, and ends with one line of real
+ * counts. Plain JavaScript: it starts on any Node from 20 on. Arguments are passed to vitest: `npm
+ * test -- --project unit`, `npm test -- -t "watch"`.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -46,7 +47,10 @@ process.stdout.write(
 );
 process.exitCode = run.status === 0 && counts.failed === 0 && counts.passed > 0 ? 0 : 1;
 
-/** The counts of vitest's own report; a run without a report, or with a suite that could not start, has failed. */
+/**
+ * The counts of vitest's own report; a run without a report, or with a suite that could not start,
+ * has failed.
+ */
 function readCounts() {
   try {
     const {

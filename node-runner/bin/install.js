@@ -1,6 +1,7 @@
 /**
- * Installs the dependencies when some are missing or of another version than the lock file's, with npm's own progress display. Plain
- * JavaScript without dependencies: it runs before anything is installed.
+ * Installs the dependencies when some are missing or of another version than the lock file's, with
+ * npm's own progress display. Plain JavaScript without dependencies: it runs before anything is
+ * installed.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -10,7 +11,10 @@ import { projectRoot } from "./modern-node.js";
 /** npm lists here what it installed, in the lock file's own form. */
 const INSTALLED = join(projectRoot, "node_modules", ".package-lock.json");
 
-/** True when everything that the lock file demands is there in its version. Packages of other platforms may be absent. */
+/**
+ * True when everything that the lock file demands is there in its version. Packages of other
+ * platforms may be absent.
+ */
 function isInstalled() {
   if (!existsSync(INSTALLED)) return false;
   const wanted = JSON.parse(readFileSync(join(projectRoot, "package-lock.json"), "utf8")).packages;
@@ -22,7 +26,10 @@ function isInstalled() {
   });
 }
 
-/** Returns once everything is installed; ends the process with npm's exit code and advice when it can't be. */
+/**
+ * Returns once everything is installed; ends the process with npm's exit code and advice when it
+ * can't be.
+ */
 export function ensureInstalled() {
   if (isInstalled()) return;
   process.stdout.write(

@@ -1,6 +1,6 @@
 /**
- * Finds a Node that runs TypeScript sources as they are (24 or newer): this one, or the one that the npm package `node`
- * brings. Plain JavaScript, because it must start on any Node from 20 on.
+ * Finds a Node that runs TypeScript sources as they are (24 or newer): this one, or the one that
+ * the npm package `node` brings. Plain JavaScript, because it must start on any Node from 20 on.
  */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * The executable. On a modern Node the peer runs in this very process; on an older one it runs in the Node that the npm
- * package `node` brings: signals are passed on, and the child ends when this process dies (its standard input closes).
+ * The executable. On a modern Node the peer runs in this very process; on an older one it runs in
+ * the Node that the npm package `node` brings: signals are passed on, and the child ends when this
+ * process dies (its standard input closes).
  */
 import { spawn } from "node:child_process";
 import { enableCompileCache } from "node:module";

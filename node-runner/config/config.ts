@@ -1,6 +1,6 @@
 /**
- * The configuration of one member: from flags, environment or a config file to checked values. Every problem is a
- * `ConfigError` whose text names the flag and what would be right.
+ * The configuration of one member: from flags, environment or a config file to checked values.
+ * Every problem is a `ConfigError` whose text names the flag and what would be right.
  */
 import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";

@@ -1,6 +1,7 @@
 /**
- * The flags of `quorate`: etcd's names, defaults and meanings for what exists so far. One table serves the command line, the
- * environment (`ETCD_` and the name in capitals), the config file and `--help`.
+ * The flags of `quorate`: etcd's names, defaults and meanings for what exists so far. One table
+ * serves the command line, the environment (`ETCD_` and the name in capitals), the config file and
+ * `--help`.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 
@@ -95,7 +96,9 @@ export const IGNORED_FLAGS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-/** Flags of etcd that are taken with a warning: what they set is fixed here, or has no counterpart. */
+/**
+ * Flags of etcd that are taken with a warning: what they set is fixed here, or has no counterpart.
+ */
 export const EFFECTLESS_FLAGS: ReadonlySet<string> = new Set(
   (
     "logger log-format log-outputs pre-vote backend-bbolt-freelist-type max-snapshots max-wals " +

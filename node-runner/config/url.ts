@@ -1,4 +1,7 @@
-/** The URLs of listeners and members: `http://host:port` and `unix://path`, several separated by commas. */
+/**
+ * The URLs of listeners and members: `http://host:port` and `unix://path`, several separated by
+ * commas.
+ */
 
 /** One address to listen on. Port 0: the system chooses. */
 export type ListenAddress =
@@ -45,7 +48,8 @@ export function urlOf(address: ListenAddress): string {
 }
 
 /**
- * `name=url,name=url,...`: names may repeat, one URL each time. The URLs of each name, or why the text is no such map.
+ * `name=url,name=url,...`: names may repeat, one URL each time. The URLs of each name, or why the
+ * text is no such map.
  */
 export function parseClusterMap(
   text: string,

@@ -1,6 +1,7 @@
 /**
- * The error table: every refusal with its gRPC status and exact text. Clients compare texts, so texts are API; no other
- * file holds one. Source: etcd's api/v3rpc/rpctypes (names without their `ErrGRPC`), then texts that etcd sends outside it.
+ * The error table: every refusal with its gRPC status and exact text. Clients compare texts, so
+ * texts are API; no other file holds one. Source: etcd's api/v3rpc/rpctypes (names without their
+ * `ErrGRPC`), then texts that etcd sends outside it.
  */
 
 /** gRPC status codes (grpc/grpc, doc/statuscodes.md), by name. */
@@ -130,10 +131,14 @@ const TABLE = {
 /** What was refused; the discriminant of refusals in the replicated logic. */
 export type ErrorCode = keyof typeof TABLE;
 
-/** What is known of the effect of a failed call: `none` happened, or it is `unknown` whether it did. */
+/**
+ * What is known of the effect of a failed call: `none` happened, or it is `unknown` whether it did.
+ */
 export type Outcome = "none" | "unknown";
 
-/** The one error that services throw and clients see: status, text, and what a caller may do next. */
+/**
+ * The one error that services throw and clients see: status, text, and what a caller may do next.
+ */
 export class RpcError extends Error {
   override readonly name = "RpcError";
   readonly status: StatusName;

@@ -1,31 +1,41 @@
 /**
- * The ordered byte store under MVCC, leases and membership. Three implementations pass one conformance suite
- * (`test/unit/backend/conformance.ts`): memory, LMDB, Durable Object SQLite.
+ * The ordered byte store under MVCC, leases and membership. Three implementations pass one
+ * conformance suite (`test/unit/backend/conformance.ts`): memory, LMDB, Durable Object SQLite.
  *
  * Promises
  * - Synchronous. `apply` is atomic and visible at once to `get`, `scan` and new snapshots.
- * - Order is unsigned byte order (`compareBytes`) within a table. Keys are 1 byte to `KEY_BYTES_MAX` long; limits of the store
- *   beneath don't show. Values may be empty.
- * - `visibleIndex` is the index of the last `apply`; `durableIndex <= visibleIndex` is what survives a crash of the
- *   machine: after one, the store is exactly as it was after some `apply` whose index is at least the `durableIndex` last
- *   read. It never shows a part of an `apply`.
- * - Inside the `fill` of an `apply` the store's own reads see the writes made so far: transactions read what they wrote.
- *   `fill` must not throw; if it does, the store is unusable and every later call throws.
- * - Byte arrays that are passed in are kept: the caller must not change them. Those handed out must not be changed either.
- * - An I/O fault throws `BackendError` from the next call, whatever it is, and from all later ones: the peer must stop.
+ * - Order is unsigned byte order (`compareBytes`) within a table. Keys are 1 byte to
+ *   `KEY_BYTES_MAX` long; limits of the store beneath don't show. Values may be empty.
+ * - `visibleIndex` is the index of the last `apply`; `durableIndex <= visibleIndex` is what
+ *   survives a crash of the machine: after one, the store is exactly as it was after some `apply`
+ *   whose index is at least the `durableIndex` last read. It never shows a part of an `apply`.
+ * - Inside the `fill` of an `apply` the store's own reads see the writes made so far: transactions
+ *   read what they wrote. `fill` must not throw; if it does, the store is unusable and every later
+ *   call throws.
+ * - Byte arrays that are passed in are kept: the caller must not change them. Those handed out must
+ *   not be changed either.
+ * - An I/O fault throws `BackendError` from the next call, whatever it is, and from all later ones:
+ *   the peer must stop.
  */
 import type { Bytes } from "../base/bytes.ts";
 
-/** The tables, in the order in which a snapshot lists them. Their layouts stand with their owners. */
+/**
+ * The tables, in the order in which a snapshot lists them. Their layouts stand with their owners.
+ */
 export const TABLES = ["meta", "key", "revision", "lease", "member", "dedup", "auth"] as const;
 export type Table = (typeof TABLES)[number];
 
-/** The longest key: an etcd key may fill a request (1.5 MiB), and layouts add escapes and suffixes. */
+/**
+ * The longest key: an etcd key may fill a request (1.5 MiB), and layouts add escapes and suffixes.
+ */
 export const KEY_BYTES_MAX = 8 * 1024 * 1024;
 
 export type Row = readonly [key: Bytes, value: Bytes];
 
-/** A half-open range of keys: from `start` (included; absent: the first) to `end` (excluded; absent: past the last). */
+/**
+ * A half-open range of keys: from `start` (included; absent: the first) to `end` (excluded; absent:
+ * past the last).
+ */
 export interface KeyRange {
   readonly start?: Bytes | undefined;
   readonly end?: Bytes | undefined;
@@ -40,8 +50,8 @@ export interface ScanOptions extends KeyRange {
 export interface BackendReader {
   get(table: Table, key: Bytes): Bytes | undefined;
   /**
-   * Calls `visit` for each row of the range, in order, until it returns false. Callback form because it is the hot path.
-   * Nothing may be applied to the store inside `visit`.
+   * Calls `visit` for each row of the range, in order, until it returns false. Callback form
+   * because it is the hot path. Nothing may be applied to the store inside `visit`.
    */
   scan(table: Table, options: ScanOptions, visit: (key: Bytes, value: Bytes) => boolean): void;
 }
@@ -71,18 +81,22 @@ export interface Backend extends BackendReader {
   /** See above. Polled; it may advance between any two calls. */
   readonly durableIndex: number;
   /**
-   * Makes the writes of `fill` visible together with `index` >= `visibleIndex` (equal: writes outside of the log's order,
-   * such as removals by compaction).
+   * Makes the writes of `fill` visible together with `index` >= `visibleIndex` (equal: writes
+   * outside of the log's order, such as removals by compaction).
    */
   apply(index: number, fill: (writer: BatchWriter) => void): void;
-  /** True when unflushed writes are so many that the caller should let the store catch up before it applies more. */
+  /**
+   * True when unflushed writes are so many that the caller should let the store catch up before it
+   * applies more.
+   */
   readonly congested: boolean;
   /** Asks that everything visible become durable soon; `durableIndex` tells when. */
   flush(): void;
   pin(): PinnedReader;
   /**
-   * A second, empty store beside this one, to fill with a received snapshot. `install` switches this store to its content
-   * in one atomic, durable step: after a crash it is the old one or the new one whole. `discard` removes it.
+   * A second, empty store beside this one, to fill with a received snapshot. `install` switches
+   * this store to its content in one atomic, durable step: after a crash it is the old one or the
+   * new one whole. `discard` removes it.
    */
   shadow(): ShadowBackend;
   sizes(): BackendSizes;

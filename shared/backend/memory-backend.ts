@@ -1,9 +1,11 @@
 /**
- * A backend in memory: for the simulator, for tests, and as the model that the durable ones are compared with. Each table
- * is an `OrderedMap`; a pin is a clone of the maps, which costs O(1) and copies only what is changed later.
+ * A backend in memory: for the simulator, for tests, and as the model that the durable ones are
+ * compared with. Each table is an `OrderedMap`; a pin is a clone of the maps, which costs O(1) and
+ * copies only what is changed later.
  *
- * `durability: "flush"` makes it a disk's twin: only `flush` moves `durableIndex`, and `crashed` returns what a machine
- * that lost its power would find. `"atOnce"` (the default) makes every `apply` durable.
+ * `durability: "flush"` makes it a disk's twin: only `flush` moves `durableIndex`, and `crashed`
+ * returns what a machine that lost its power would find. `"atOnce"` (the default) makes every
+ * `apply` durable.
  */
 import { assert, assertCount } from "../base/assert.ts";
 import { OrderedMap } from "../base/ordered-map.ts";

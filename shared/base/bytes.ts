@@ -1,6 +1,6 @@
 /**
- * Byte strings: order, ranges, text and hexadecimal. Keys are compared as unsigned bytes, a proper prefix first; that
- * is the order of every table, range and interval in this project.
+ * Byte strings: order, ranges, text and hexadecimal. Keys are compared as unsigned bytes, a proper
+ * prefix first; that is the order of every table, range and interval in this project.
  */
 import { assert } from "./assert.ts";
 
@@ -59,8 +59,9 @@ export function hexOf(bytes: Bytes): string {
 }
 
 /**
- * The smallest byte string after every string that starts with `prefix`: the last byte below 0xff plus one, the rest cut
- * off. `undefined` when there is none (an empty prefix, or 0xff only): the range is open at its end.
+ * The smallest byte string after every string that starts with `prefix`: the last byte below 0xff
+ * plus one, the rest cut off. `undefined` when there is none (an empty prefix, or 0xff only): the
+ * range is open at its end.
  */
 export function prefixEnd(prefix: Bytes): Bytes | undefined {
   for (let position = prefix.length - 1; position >= 0; position -= 1) {

@@ -1,6 +1,7 @@
 /**
- * CRC-32C (Castagnoli polynomial 0x1EDC6F41, reflected; RFC 3720 section 12.1), the checksum of the write-ahead log, of
- * snapshot chunks and of HashKV. Slicing by eight: one pass reads eight bytes a step.
+ * CRC-32C (Castagnoli polynomial 0x1EDC6F41, reflected; RFC 3720 section 12.1), the checksum of the
+ * write-ahead log, of snapshot chunks and of HashKV. Slicing by eight: one pass reads eight bytes a
+ * step.
  */
 import type { Bytes } from "./bytes.ts";
 
@@ -36,8 +37,9 @@ const [T0, T1, T2, T3, T4, T5, T6, T7] = TABLES as [
 ];
 
 /**
- * The checksum of `bytes[start, end)`, as an unsigned 32-bit number; `previous` continues the checksum of what came
- * before, so that crc32c(b, { previous: crc32c(a) }) is that of a followed by b.
+ * The checksum of `bytes[start, end)`, as an unsigned 32-bit number; `previous` continues the
+ * checksum of what came before, so that crc32c(b, { previous: crc32c(a) }) is that of a followed by
+ * b.
  */
 export function crc32c(
   bytes: Bytes,

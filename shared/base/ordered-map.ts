@@ -1,8 +1,10 @@
 /**
- * An ordered map from byte strings to values: the in-memory tables of backends and their overlays of unflushed writes.
+ * An ordered map from byte strings to values: the in-memory tables of backends and their overlays
+ * of unflushed writes.
  *
- * It is a B+tree (Comer, "The Ubiquitous B-Tree", 1979): entries stand sorted in leaves of up to `NODE_MAX` keys; a branch
- * holds children and, between each two, a separator s with keys(left) < s <= keys(right). With NODE_MAX = 4:
+ * It is a B+tree (Comer, "The Ubiquitous B-Tree", 1979): entries stand sorted in leaves of up to
+ * `NODE_MAX` keys; a branch holds children and, between each two, a separator s with keys(left) < s
+ * <= keys(right). With NODE_MAX = 4:
  *
  *     set a b c d        [a b c d]
  *     set e                 (e)                     a split at the right edge leaves the left node full, so that
@@ -12,16 +14,19 @@
  *     delete e           (bb)                       an empty node is dropped, a sparse one joins a neighbour
  *                  [a b] [bb c d]                   if both fit in three quarters of a node
  *
- * `clone` costs O(1): each node has an owner, and a map changes only nodes that it owns, copying others on their way
- * (copy on write). After a clone neither map owns the nodes that exist; so each is a stable view of its own.
+ * `clone` costs O(1): each node has an owner, and a map changes only nodes that it owns, copying
+ * others on their way (copy on write). After a clone neither map owns the nodes that exist; so each
+ * is a stable view of its own.
  *
- * Measured against fan-outs of 16 to 128 and a plain sorted array (1k to 200k entries, 40-byte keys, random order): an insert or
- * a get takes 0.6 us at 1k, 1 us at 10k and 4 us at 200k (where each comparison misses the cache), a step of a scan 0.03 us.
- * Fan-outs from 32 on are alike; 64 splits less than 32 and copies less after a clone than 128. The array's inserts cost 12 us
- * at 100k, and grow.
+ * Measured against fan-outs of 16 to 128 and a plain sorted array (1k to 200k entries, 40-byte
+ * keys, random order): an insert or a get takes 0.6 us at 1k, 1 us at 10k and 4 us at 200k (where
+ * each comparison misses the cache), a step of a scan 0.03 us. Fan-outs from 32 on are alike; 64
+ * splits less than 32 and copies less after a clone than 128. The array's inserts cost 12 us at
+ * 100k, and grow.
  *
- * Promises: order is that of `compareBytes`. Keys and values are kept, not copied; callers must not change their bytes.
- * A cursor is valid until the next change of its map; to change while reading, read a clone.
+ * Promises: order is that of `compareBytes`. Keys and values are kept, not copied; callers must not
+ * change their bytes. A cursor is valid until the next change of its map; to change while reading,
+ * read a clone.
  */
 import { assert } from "./assert.ts";
 import { type Bytes, compareBytes } from "./bytes.ts";
@@ -30,13 +35,18 @@ import { type Bytes, compareBytes } from "./bytes.ts";
 const NODE_MAX = 64;
 /** A node below this joins a neighbour if it can. */
 const NODE_SPARSE = NODE_MAX / 4;
-/** What two joined nodes may hold: below NODE_MAX, so that the next insert doesn't split them again. */
+/**
+ * What two joined nodes may hold: below NODE_MAX, so that the next insert doesn't split them again.
+ */
 const JOINED_MAX = (NODE_MAX * 3) / 4;
 
 /** Who may change a node in place. */
 type Owner = object;
 
-/** A leaf (`children` undefined; values[i] belongs to keys[i]) or a branch (keys[i] separates children i and i + 1). */
+/**
+ * A leaf (`children` undefined; values[i] belongs to keys[i]) or a branch (keys[i] separates
+ * children i and i + 1).
+ */
 interface Node<Value> {
   readonly owner: Owner;
   readonly keys: Bytes[];
@@ -44,7 +54,10 @@ interface Node<Value> {
   readonly children: Node<Value>[] | undefined;
 }
 
-/** A half-open range of keys: from `start` (included; absent: the first) to `end` (excluded; absent: past the last). */
+/**
+ * A half-open range of keys: from `start` (included; absent: the first) to `end` (excluded; absent:
+ * past the last).
+ */
 export interface OrderedMapRange {
   readonly start?: Bytes | undefined;
   readonly end?: Bytes | undefined;

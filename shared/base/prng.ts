@@ -1,6 +1,7 @@
 /**
- * A seeded pseudo-random generator (xoshiro128**, Blackman and Vigna 2018; seeded by splitmix32). The replicated logic
- * and the simulator draw all their chance from one, so that a seed replays a run. Not for secrets.
+ * A seeded pseudo-random generator (xoshiro128**, Blackman and Vigna 2018; seeded by splitmix32).
+ * The replicated logic and the simulator draw all their chance from one, so that a seed replays a
+ * run. Not for secrets.
  */
 import { assert } from "./assert.ts";
 

@@ -1,7 +1,8 @@
 /**
- * The interface of leases. Granting, revoking and attaching are replicated and live in the backend's `lease` table; expiry
- * is the leader's alone and lives in memory. `createLessor(backend)` in `backend-lessor.ts` makes one.
- * Times are milliseconds of the caller's monotonic clock, passed in as `now`.
+ * The interface of leases. Granting, revoking and attaching are replicated and live in the
+ * backend's `lease` table; expiry is the leader's alone and lives in memory.
+ * `createLessor(backend)` in `backend-lessor.ts` makes one. Times are milliseconds of the caller's
+ * monotonic clock, passed in as `now`.
  */
 import type { BatchWriter } from "../backend/backend.ts";
 import type { Bytes } from "../base/bytes.ts";
@@ -23,7 +24,10 @@ export interface Lessor {
     writer: BatchWriter,
     now: number,
   ): { readonly code: "leaseExist" } | undefined;
-  /** Removes the lease and its attachments; returns the keys that were attached, sorted: the caller deletes them. */
+  /**
+   * Removes the lease and its attachments; returns the keys that were attached, sorted: the caller
+   * deletes them.
+   */
   revoke(id: bigint, writer: BatchWriter): readonly Bytes[] | { readonly code: "leaseNotFound" };
   /** The key now belongs to `next` (0n: none) instead of `previous` (0n: none). */
   reattach(key: Bytes, previous: bigint, next: bigint, writer: BatchWriter): void;
@@ -36,14 +40,25 @@ export interface Lessor {
 
   // The leader's clock.
 
-  /** This peer leads from now on: every lease starts anew at its full time plus `extendMilliseconds`. */
+  /**
+   * This peer leads from now on: every lease starts anew at its full time plus
+   * `extendMilliseconds`.
+   */
   promote(options: { readonly now: number; readonly extendMilliseconds: number }): void;
   demote(): void;
-  /** Starts the lease's time anew; its ttl, or undefined when it is unknown, expired, or this peer doesn't lead. */
+  /**
+   * Starts the lease's time anew; its ttl, or undefined when it is unknown, expired, or this peer
+   * doesn't lead.
+   */
   renew(id: bigint, now: number): number | undefined;
-  /** Milliseconds left (negative: expired, not yet revoked); undefined when unknown or this peer doesn't lead. */
+  /**
+   * Milliseconds left (negative: expired, not yet revoked); undefined when unknown or this peer
+   * doesn't lead.
+   */
   remaining(id: bigint, now: number): number | undefined;
-  /** Up to `countMax` leases that have expired, each reported again only after `retryMilliseconds`. */
+  /**
+   * Up to `countMax` leases that have expired, each reported again only after `retryMilliseconds`.
+   */
   expired(options: {
     readonly now: number;
     readonly countMax: number;

@@ -1,9 +1,11 @@
 /**
- * The interface of the multi-version store: what apply, the services, the edge's replica and the simulator use.
- * `createStore(backend)` in `mvcc-store.ts` makes one; it keeps no copy of the keys in memory and needs no rebuild at start.
+ * The interface of the multi-version store: what apply, the services, the edge's replica and the
+ * simulator use. `createStore(backend)` in `mvcc-store.ts` makes one; it keeps no copy of the keys
+ * in memory and needs no rebuild at start.
  *
- * Bounded stretches: cursors do their work in steps of so many rows and bytes, at a pinned revision, so that the caller
- * can return to its event loop in between. Only `range` inside a transaction runs whole.
+ * Bounded stretches: cursors do their work in steps of so many rows and bytes, at a pinned
+ * revision, so that the caller can return to its event loop in between. Only `range` inside a
+ * transaction runs whole.
  */
 import type { BatchWriter } from "../backend/backend.ts";
 import type { Bytes } from "../base/bytes.ts";
@@ -16,7 +18,10 @@ export interface StepBudget {
   readonly bytes: number;
 }
 
-/** Work in steps at a pinned revision. A compaction that comes after it was opened doesn't disturb it. */
+/**
+ * Work in steps at a pinned revision. A compaction that comes after it was opened doesn't disturb
+ * it.
+ */
 export interface Cursor<Result> {
   /** Works for at most the budget; true once the result is complete. */
   advance(budget: StepBudget): boolean;
@@ -33,8 +38,9 @@ export interface HashResult {
 }
 
 /**
- * One revision's writes, made by apply inside `Backend.apply`. All puts and deletes share the revision
- * `store.revision + 1`; the order of calls is the order of events. Reads see the writes so far.
+ * One revision's writes, made by apply inside `Backend.apply`. All puts and deletes share the
+ * revision `store.revision + 1`; the order of calls is the order of events. Reads see the writes so
+ * far.
  */
 export interface WriteTransaction {
   /** The revision that the writes get. */
@@ -43,21 +49,34 @@ export interface WriteTransaction {
   readonly changed: boolean;
   /** The newest value, writes of this transaction included. */
   get(key: Bytes): KeyValue | undefined;
-  /** As in a transaction of etcd: a negative revision is no "newest" but compared with the compacted one. */
+  /**
+   * As in a transaction of etcd: a negative revision is no "newest" but compared with the compacted
+   * one.
+   */
   range(query: RangeQuery): RangeResult | MvccRefusal;
-  /** Returns the new key-value. `previous` is what `get` answered, when the caller has asked already. */
+  /**
+   * Returns the new key-value. `previous` is what `get` answered, when the caller has asked
+   * already.
+   */
   put(key: Bytes, value: Bytes, lease: bigint, previous?: KeyValue | "none"): KeyValue;
-  /** Deletes one key; returns what was there, or undefined (and changes nothing) when there was nothing. */
+  /**
+   * Deletes one key; returns what was there, or undefined (and changes nothing) when there was
+   * nothing.
+   */
   delete(key: Bytes): KeyValue | undefined;
   /**
-   * Ends the transaction: if anything changed, the store's revision grows by one. Returns the events (none if unchanged).
-   * The caller hands them to `watches.notify` after `Backend.apply` has returned.
+   * Ends the transaction: if anything changed, the store's revision grows by one. Returns the
+   * events (none if unchanged). The caller hands them to `watches.notify` after `Backend.apply` has
+   * returned.
    */
   end(): RevisionEvents | undefined;
 }
 
 export interface Compaction {
-  /** Removes within the budget; true when all is done. Leaves what open cursors and lagging watchers still need. */
+  /**
+   * Removes within the budget; true when all is done. Leaves what open cursors and lagging watchers
+   * still need.
+   */
   step(writer: BatchWriter, budget: StepBudget): boolean;
 }
 
@@ -76,7 +95,10 @@ export interface MvccStore {
 
   begin(writer: BatchWriter): WriteTransaction;
 
-  /** Replicated: from now on revisions below `revision` are refused; rows are removed later by `compaction()`. */
+  /**
+   * Replicated: from now on revisions below `revision` are refused; rows are removed later by
+   * `compaction()`.
+   */
   compact(revision: number, writer: BatchWriter): MvccRefusal | undefined;
   /** The removal that is still owed, or undefined. It resumes after a restart. */
   compaction(): Compaction | undefined;
@@ -86,6 +108,9 @@ export interface MvccStore {
 
   /** Keys alive now, for metrics; undefined when unknown. */
   readonly keysAlive: number | undefined;
-  /** Reads its state from the backend anew: after a snapshot was installed. Watchers lag or are compacted then. */
+  /**
+   * Reads its state from the backend anew: after a snapshot was installed. Watchers lag or are
+   * compacted then.
+   */
   reload(): void;
 }

@@ -1,7 +1,8 @@
 /**
- * The vocabulary of the multi-version store. Ranges follow etcd's convention everywhere: `rangeEnd` empty = the single
- * `key`; one zero byte = every key from `key` on; else the half-open range [key, rangeEnd). Revisions are safe integers;
- * the empty store is at revision 1, and compaction has reached -1.
+ * The vocabulary of the multi-version store. Ranges follow etcd's convention everywhere: `rangeEnd`
+ * empty = the single `key`; one zero byte = every key from `key` on; else the half-open range [key,
+ * rangeEnd). Revisions are safe integers; the empty store is at revision 1, and compaction has
+ * reached -1.
  */
 import type { Bytes } from "../base/bytes.ts";
 
@@ -48,13 +49,19 @@ export interface MvccRefusal {
   readonly code: "compacted" | "futureRev";
 }
 
-/** A change of one key. On "delete" only key and modRevision of `kv` count; the others are zero or empty. */
+/**
+ * A change of one key. On "delete" only key and modRevision of `kv` count; the others are zero or
+ * empty.
+ */
 export interface Event {
   readonly type: "put" | "delete";
   readonly kv: KeyValue;
 }
 
-/** What one revision changed, in the order of the operations. Shared by all watchers: never copied, never changed. */
+/**
+ * What one revision changed, in the order of the operations. Shared by all watchers: never copied,
+ * never changed.
+ */
 export interface RevisionEvents {
   readonly revision: number;
   readonly events: readonly Event[];

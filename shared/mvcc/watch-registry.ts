@@ -1,7 +1,8 @@
 /**
- * The interface of watching: who is told of which events. Synced watchers stand in one interval tree and are told at
- * `notify`; lagging ones (a start in the past, or a full sink) are served from history by `catchUp`, in bounded passes, until
- * they are synced again. Each watcher sees every matching revision once and in order, or is told that it is compacted.
+ * The interface of watching: who is told of which events. Synced watchers stand in one interval
+ * tree and are told at `notify`; lagging ones (a start in the past, or a full sink) are served from
+ * history by `catchUp`, in bounded passes, until they are synced again. Each watcher sees every
+ * matching revision once and in order, or is told that it is compacted.
  */
 import type { Bytes } from "../base/bytes.ts";
 import type { Event, KeyValue, RevisionEvents } from "./types.ts";
@@ -21,20 +22,27 @@ export interface WatcherOptions {
 }
 
 /**
- * Some revisions' matching events. The object is the same for all watchers that match the same events, so that
- * encoders can cache the encoded form on it (`encoded`: one slot per encoder, by name).
+ * Some revisions' matching events. The object is the same for all watchers that match the same
+ * events, so that encoders can cache the encoded form on it (`encoded`: one slot per encoder, by
+ * name).
  */
 export interface WatchBatch {
   /** Whole revisions, ascending; at least one event. */
   readonly events: readonly Event[];
-  /** The header's revision: the events' own for live batches, the store's current one for history (as etcd). */
+  /**
+   * The header's revision: the events' own for live batches, the store's current one for history
+   * (as etcd).
+   */
   readonly headerRevision: number;
   readonly lastRevision: number;
   readonly encoded: Map<string, unknown>;
 }
 
 export interface WatcherSink {
-  /** Takes a batch, or answers false when it is full: the watcher then lags, and the batch will come again by `catchUp`. */
+  /**
+   * Takes a batch, or answers false when it is full: the watcher then lags, and the batch will come
+   * again by `catchUp`.
+   */
   deliver(watcher: Watcher, batch: WatchBatch): boolean;
   /** What the watcher needs was compacted away; it is cancelled already. */
   compacted(watcher: Watcher, compactRevision: number): void;

@@ -1,6 +1,6 @@
 /**
- * The peer's only door to the world. A host is a Node process (`node-runner`), a Durable Object (`worker`) or the simulator
- * (`test/sim`): it gives the peer storage, links, time and chance.
+ * The peer's only door to the world. A host is a Node process (`node-runner`), a Durable Object
+ * (`worker`) or the simulator (`test/sim`): it gives the peer storage, links, time and chance.
  */
 import type { Backend } from "../backend/backend.ts";
 import type { Bytes } from "../base/bytes.ts";
@@ -15,17 +15,28 @@ export interface Host {
 
   /** Milliseconds of a clock that never steps back; its zero means nothing. */
   now(): number;
-  /** Milliseconds since 1970, for stamps that people read and ids of new members. Never for ordering or expiry. */
+  /**
+   * Milliseconds since 1970, for stamps that people read and ids of new members. Never for ordering
+   * or expiry.
+   */
   wallClock(): number;
-  /** Runs `callback` once after at least so many milliseconds; returns a function that cancels it. */
+  /**
+   * Runs `callback` once after at least so many milliseconds; returns a function that cancels it.
+   */
   schedule(milliseconds: number, callback: () => void): () => void;
-  /** Runs `callback` after the input that has arrived by now, before more is awaited: where batches close. */
+  /**
+   * Runs `callback` after the input that has arrived by now, before more is awaited: where batches
+   * close.
+   */
   defer(callback: () => void): void;
   /** Unpredictable bytes, for ids and seeds. */
   randomBytes(count: number): Bytes;
   sha256(): Hasher;
   report(level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>): void;
-  /** The peer can't go on (a broken invariant, a storage fault, its removal): stop it, never answer again. */
+  /**
+   * The peer can't go on (a broken invariant, a storage fault, its removal): stop it, never answer
+   * again.
+   */
   fatal(error: Error): void;
 }
 
@@ -43,8 +54,9 @@ export interface PeerAddress {
 }
 
 /**
- * Links to the other members. `send` never blocks and may lose (raft repeats); order within one destination is kept.
- * Each member sends only on connections that it dialled itself (DECISIONS: peer links).
+ * Links to the other members. `send` never blocks and may lose (raft repeats); order within one
+ * destination is kept. Each member sends only on connections that it dialled itself (DECISIONS:
+ * peer links).
  */
 export interface PeerTransport {
   /** Set once by the peer, before anything is received. */
@@ -53,16 +65,25 @@ export interface PeerTransport {
   send(to: NodeId, messages: readonly Message[]): void;
   /** A small request beside raft; rejects when the member can't be reached or the time is over. */
   call(to: NodeId, call: PeerCall, timeoutMilliseconds: number): Promise<PeerReply>;
-  /** Streams a snapshot on a connection of its own, pulling `chunks` as the receiver takes them; resolves once installed. */
+  /**
+   * Streams a snapshot on a connection of its own, pulling `chunks` as the receiver takes them;
+   * resolves once installed.
+   */
   sendSnapshot(to: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void>;
-  /** Milliseconds since something was last received from this member on a live link; undefined: not connected. */
+  /**
+   * Milliseconds since something was last received from this member on a live link; undefined: not
+   * connected.
+   */
   idleMilliseconds(id: NodeId): number | undefined;
 }
 
 export interface PeerInbox {
   messages(from: NodeId, messages: readonly Message[]): void;
   call(from: NodeId, call: PeerCall): Promise<PeerReply>;
-  /** Resolves once the snapshot is installed (the peer steps raft itself); rejects when it is refused or broken. */
+  /**
+   * Resolves once the snapshot is installed (the peer steps raft itself); rejects when it is
+   * refused or broken.
+   */
   snapshot(from: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void>;
   unreachable(to: NodeId): void;
 }

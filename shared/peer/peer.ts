@@ -1,6 +1,7 @@
 /**
- * The interface of a replicated peer: consensus, state machine and services over a `Host`. `startPeer` in `start-peer.ts`
- * makes one. All callbacks of the host run on one thread; nothing here blocks.
+ * The interface of a replicated peer: consensus, state machine and services over a `Host`.
+ * `startPeer` in `start-peer.ts` makes one. All callbacks of the host run on one thread; nothing
+ * here blocks.
  */
 import type { Host } from "./host.ts";
 import type { Services } from "./services.ts";
@@ -17,7 +18,10 @@ export interface PeerConfig {
   readonly memberId: bigint;
   readonly name: string;
   readonly clientUrls: readonly string[];
-  /** The members of a new cluster, this one included; ignored when the backend already holds a membership. */
+  /**
+   * The members of a new cluster, this one included; ignored when the backend already holds a
+   * membership.
+   */
   readonly bootstrapMembers: readonly PeerMember[];
   readonly tickMilliseconds: number;
   readonly electionTicks: number;
@@ -32,9 +36,15 @@ export interface PeerConfig {
 export interface Peer {
   readonly services: Services;
   raftStatus(): RaftStatus;
-  /** Resolves when this peer knows a leader and has applied up to where it could serve; etcd's "ready to serve". */
+  /**
+   * Resolves when this peer knows a leader and has applied up to where it could serve; etcd's
+   * "ready to serve".
+   */
   ready(): Promise<void>;
-  /** Hands leadership over if it leads, answers what waits with "server stopped", and uses the host no more. */
+  /**
+   * Hands leadership over if it leads, answers what waits with "server stopped", and uses the host
+   * no more.
+   */
   stop(): Promise<void>;
 }
 

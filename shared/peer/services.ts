@@ -1,7 +1,8 @@
 /**
- * What a peer can be asked, free of any transport: the gRPC server, the JSON gateway, the link server, the in-process client
- * and the edge's Durable Object peer all call these. Requests and answers are plain values; `shared/peer/proto` maps etcd's
- * protobuf messages to them. Refusals are thrown as `RpcError`; a write that may have happened says `outcome: "unknown"`.
+ * What a peer can be asked, free of any transport: the gRPC server, the JSON gateway, the link
+ * server, the in-process client and the edge's Durable Object peer all call these. Requests and
+ * answers are plain values; `shared/peer/proto` maps etcd's protobuf messages to them. Refusals are
+ * thrown as `RpcError`; a write that may have happened says `outcome: "unknown"`.
  */
 import type { RpcError } from "../api/errors.ts";
 import type { Bytes } from "../base/bytes.ts";
@@ -79,8 +80,8 @@ export interface LeaseService {
   ): Promise<{ header: Header; id: bigint; ttlSeconds: number }>;
   revoke(id: bigint, call: CallContext): Promise<{ header: Header }>;
   /**
-   * Renews in one batch; one ttl per id, 0: unknown or expired. Answers only after a confirmation of leadership that began
-   * after the call. The header is taken before the renewal.
+   * Renews in one batch; one ttl per id, 0: unknown or expired. Answers only after a confirmation
+   * of leadership that began after the call. The header is taken before the renewal.
    */
   keepAlive(
     ids: readonly bigint[],
@@ -129,12 +130,17 @@ export interface WatchResponse {
   readonly cancelReason: string;
   readonly fragment: boolean;
   readonly events: readonly WatchedEvent[];
-  /** The same map for all watchers that got the same events: encoders keep their encoded form of `events` in it. */
+  /**
+   * The same map for all watchers that got the same events: encoders keep their encoded form of
+   * `events` in it.
+   */
   readonly encoded: Map<string, unknown>;
 }
 
 export interface WatchSink {
-  /** False: full. The stream holds back until `WatchStream.resume`. The response itself was taken. */
+  /**
+   * False: full. The stream holds back until `WatchStream.resume`. The response itself was taken.
+   */
   send(response: WatchResponse): boolean;
   /** The stream is over (no leader, peer stopped); nothing follows. */
   end(error: RpcError): void;
@@ -189,7 +195,9 @@ export interface MaintenanceService {
   hashKv(revision: number, call: CallContext): Promise<{ header: Header } & HashResult>;
 }
 
-/** The versions of etcd's API that this project speaks; answered by Status, /version and metrics. */
+/**
+ * The versions of etcd's API that this project speaks; answered by Status, /version and metrics.
+ */
 export const ETCD_VERSION = "3.7.1";
 export const ETCD_CLUSTER_VERSION = "3.7.0";
 export const ETCD_STORAGE_VERSION = "3.7.0";

@@ -1,15 +1,20 @@
 /**
- * The vocabulary of the consensus core: what it is given, what it hands out, and the one seam between core and host.
- * `README.md` in this folder numbers the host's duties. Names are those of the Raft thesis (Ongaro 2014) and etcd-io/raft.
+ * The vocabulary of the consensus core: what it is given, what it hands out, and the one seam
+ * between core and host. `README.md` in this folder numbers the host's duties. Names are those of
+ * the Raft thesis (Ongaro 2014) and etcd-io/raft.
  *
- * Node ids are decimal strings of unsigned 64-bit numbers ("0" is no id and never occurs: absence is `undefined`), so
- * that they compare and serve as map keys cheaply. Terms and indexes are safe integers; index 0 is before the first entry.
+ * Node ids are decimal strings of unsigned 64-bit numbers ("0" is no id and never occurs: absence
+ * is `undefined`), so that they compare and serve as map keys cheaply. Terms and indexes are safe
+ * integers; index 0 is before the first entry.
  */
 import type { Bytes } from "../base/bytes.ts";
 
 export type NodeId = string;
 
-/** `normal` entries carry a command of the state machine (empty data: a new leader's first entry); `membership` ones a `ConfChange`. */
+/**
+ * `normal` entries carry a command of the state machine (empty data: a new leader's first entry);
+ * `membership` ones a `ConfChange`.
+ */
 export type EntryKind = "normal" | "membership";
 
 export interface Entry {
@@ -38,7 +43,10 @@ export interface Membership {
   readonly autoLeave: boolean;
 }
 
-/** Names a state of the state machine: all entries up to `index` are in it. The data travel beside raft (host duty). */
+/**
+ * Names a state of the state machine: all entries up to `index` are in it. The data travel beside
+ * raft (host duty).
+ */
 export interface SnapshotMark {
   readonly index: number;
   readonly term: number;
@@ -66,17 +74,25 @@ export type Message = Envelope &
       }
     | {
         readonly type: "appendReply";
-        /** Accepted: the last index that is durable here and matches. Rejected: the `previousIndex` that did not match. */
+        /**
+         * Accepted: the last index that is durable here and matches. Rejected: the `previousIndex`
+         * that did not match.
+         */
         readonly index: number;
         readonly reject: boolean;
-        /** Rejected only: where this log may match (index and its term), so that the leader skips whole terms. */
+        /**
+         * Rejected only: where this log may match (index and its term), so that the leader skips
+         * whole terms.
+         */
         readonly hintIndex: number;
         readonly hintTerm: number;
       }
     | {
         readonly type: "heartbeat";
         readonly commit: number;
-        /** Names the leader's newest confirmation round when this was sent; 0 when there was none. */
+        /**
+         * Names the leader's newest confirmation round when this was sent; 0 when there was none.
+         */
         readonly round: number;
       }
     | { readonly type: "heartbeatReply"; readonly round: number }
@@ -103,7 +119,10 @@ export interface ProposedEntry {
   readonly data: Bytes;
 }
 
-/** A confirmed read: once the state machine has applied `index`, the read named `context` is linearizable. */
+/**
+ * A confirmed read: once the state machine has applied `index`, the read named `context` is
+ * linearizable.
+ */
 export interface ReadState {
   /** The number that `readIndex` was called with. */
   readonly context: number;
@@ -116,45 +135,73 @@ export interface SoftState {
 }
 
 /**
- * One batch of work for the host: the seam. `raft.ready()` hands each piece of work out exactly once; further batches may
- * be taken before earlier ones are durable (their writes must then become durable in order).
+ * One batch of work for the host: the seam. `raft.ready()` hands each piece of work out exactly
+ * once; further batches may be taken before earlier ones are durable (their writes must then become
+ * durable in order).
  */
 export interface Ready {
-  /** Counts up by one a batch. `raft.persisted(sequence)` tells that this batch's writes and all earlier ones are durable. */
+  /**
+   * Counts up by one a batch. `raft.persisted(sequence)` tells that this batch's writes and all
+   * earlier ones are durable.
+   */
   readonly sequence: number;
   /** Set when it changed. For the host's information: it needs no storing. */
   readonly softState: SoftState | undefined;
   /** Set when it changed. To be written, durable before `messagesAfterDurable` leave. */
   readonly hardState: HardState | undefined;
-  /** To be written after the hard state; they replace whatever the log holds from the first one's index on. */
+  /**
+   * To be written after the hard state; they replace whatever the log holds from the first one's
+   * index on.
+   */
   readonly entries: readonly Entry[];
-  /** To be installed: state machine and log start anew behind it. Never together with `entries` at or below its index. */
+  /**
+   * To be installed: state machine and log start anew behind it. Never together with `entries` at
+   * or below its index.
+   */
   readonly snapshot: SnapshotMark | undefined;
-  /** True when the write must be flushed before it counts; a changed `commit` alone needs no flush. */
+  /**
+   * True when the write must be flushed before it counts; a changed `commit` alone needs no flush.
+   */
   readonly mustSync: boolean;
   /** May leave at once, before anything of this batch is durable (thesis section 10.2.1). */
   readonly messages: readonly Message[];
-  /** May leave only once this batch's writes and all earlier ones are durable: votes and acknowledgements. */
+  /**
+   * May leave only once this batch's writes and all earlier ones are durable: votes and
+   * acknowledgements.
+   */
   readonly messagesAfterDurable: readonly Message[];
-  /** Committed entries to apply, in order, each handed out once. They are durable on a quorum, perhaps not yet here. */
+  /**
+   * Committed entries to apply, in order, each handed out once. They are durable on a quorum,
+   * perhaps not yet here.
+   */
   readonly committed: readonly Entry[];
   /** Reads that are confirmed by now. */
   readonly readStates: readonly ReadState[];
 }
 
 /**
- * What the core reads of the log. Entries that were handed out in a `Ready` and not yet reported as persisted are kept by
- * the core itself; the log must answer for all others from `firstIndex` to `lastIndex`, both included.
+ * What the core reads of the log. Entries that were handed out in a `Ready` and not yet reported as
+ * persisted are kept by the core itself; the log must answer for all others from `firstIndex` to
+ * `lastIndex`, both included.
  */
 export interface LogReader {
   readonly firstIndex: number;
   /** `firstIndex - 1` for an empty log. */
   readonly lastIndex: number;
-  /** The term of an entry; also for `firstIndex - 1`, where the last compaction or snapshot ended. `undefined` outside. */
+  /**
+   * The term of an entry; also for `firstIndex - 1`, where the last compaction or snapshot ended.
+   * `undefined` outside.
+   */
   termOf(index: number): number | undefined;
-  /** Entries of [low, high), cut after `bytesMax` bytes of data but never empty unless low = high. Asserts the bounds. */
+  /**
+   * Entries of [low, high), cut after `bytesMax` bytes of data but never empty unless low = high.
+   * Asserts the bounds.
+   */
   slice(low: number, high: number, bytesMax: number): readonly Entry[];
-  /** A snapshot that the host can send now, at or after `firstIndex - 1`; `undefined`: not now, ask again later. */
+  /**
+   * A snapshot that the host can send now, at or after `firstIndex - 1`; `undefined`: not now, ask
+   * again later.
+   */
   snapshot(): SnapshotMark | undefined;
 }
 
@@ -162,13 +209,18 @@ export interface RaftConfig {
   readonly id: NodeId;
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
-  /** Seeds the generator that draws election timeouts: different on every node and at every start. */
+  /**
+   * Seeds the generator that draws election timeouts: different on every node and at every start.
+   */
   readonly seed: number;
   /** As stored: zero term for a new node. */
   readonly hardState: HardState;
   /** As of `applied`. */
   readonly membership: Membership;
-  /** The last index whose effects the state machine holds; entries above it will be handed out in `committed`. */
+  /**
+   * The last index whose effects the state machine holds; entries above it will be handed out in
+   * `committed`.
+   */
   readonly applied: number;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
@@ -213,19 +265,29 @@ export interface RaftStatus {
 export interface RaftNode {
   /** One tick of the host's clock (`LIMITS.tickMilliseconds`). */
   tick(): void;
-  /** Takes a message of a peer. Messages of unknown nodes or older terms are dropped or answered as the protocol says. */
+  /**
+   * Takes a message of a peer. Messages of unknown nodes or older terms are dropped or answered as
+   * the protocol says.
+   */
   step(message: Message): void;
-  /** Appends (leader) or forwards (follower). A forwarded proposal may still be lost: the proposer's time-out tells. */
+  /**
+   * Appends (leader) or forwards (follower). A forwarded proposal may still be lost: the proposer's
+   * time-out tells.
+   */
   propose(entries: readonly ProposedEntry[]): Refusal | undefined;
   /**
-   * Asks for a linearizable read point. The answer is a `ReadState` with this context, and is confirmed by a round that
-   * began after this call; it may never come (leader loss): ask again with a new context. `context` is positive and
-   * unique per node and start. A leader without a committed entry of its term postpones the round.
+   * Asks for a linearizable read point. The answer is a `ReadState` with this context, and is
+   * confirmed by a round that began after this call; it may never come (leader loss): ask again
+   * with a new context. `context` is positive and unique per node and start. A leader without a
+   * committed entry of its term postpones the round.
    */
   readIndex(context: number): Refusal | undefined;
   /** Starts an election at once, ignoring the timeout (a single-member cluster at start; tests). */
   campaign(): void;
-  /** Hands leadership to a voter (leader), or asks the leader to (follower). Given up after an election timeout. */
+  /**
+   * Hands leadership to a voter (leader), or asks the leader to (follower). Given up after an
+   * election timeout.
+   */
   transferLeader(transferee: NodeId): Refusal | undefined;
   hasReady(): boolean;
   ready(): Ready;
@@ -233,7 +295,10 @@ export interface RaftNode {
   persisted(sequence: number): void;
   /** The state machine holds all entries up to `index`. */
   applied(index: number): void;
-  /** The host applied a membership entry, or (undefined: none is valid) refused it; returns the membership from now on. */
+  /**
+   * The host applied a membership entry, or (undefined: none is valid) refused it; returns the
+   * membership from now on.
+   */
   applyMembership(change: ConfChange | undefined): Membership;
   /** The host could not deliver to `to` just now: the leader falls back to probing it. */
   reportUnreachable(to: NodeId): void;
@@ -248,7 +313,10 @@ export interface ConfChange {
     readonly action: "addVoter" | "addLearner" | "remove";
     readonly id: NodeId;
   }[];
-  /** "auto": joint only when several voters change, left by itself; "explicit": joint until an empty change leaves it. */
+  /**
+   * "auto": joint only when several voters change, left by itself; "explicit": joint until an empty
+   * change leaves it.
+   */
   readonly transition: "auto" | "explicit";
   /** Opaque to raft: the host's description of the member. */
   readonly context: Bytes;

@@ -1,14 +1,18 @@
 /**
- * What a log entry tells the state machine to do. Everything that depends on size, clock, chance or configuration was
- * resolved before the proposal (lease ids, effective ttls, checks of sizes): apply sees only the entry and the
- * replicated state. The codec (`command-codec.ts`) owns the byte layout and its version.
+ * What a log entry tells the state machine to do. Everything that depends on size, clock, chance or
+ * configuration was resolved before the proposal (lease ids, effective ttls, checks of sizes):
+ * apply sees only the entry and the replicated state. The codec (`command-codec.ts`) owns the byte
+ * layout and its version.
  */
 import type { Bytes } from "../base/bytes.ts";
 
 export type CompareTarget = "version" | "create" | "mod" | "value" | "lease";
 export type CompareResult = "equal" | "greater" | "less" | "notEqual";
 
-/** `operand`: bytes for "value", else a signed 64-bit number (compares are exact, so it stays a bigint). */
+/**
+ * `operand`: bytes for "value", else a signed 64-bit number (compares are exact, so it stays a
+ * bigint).
+ */
 export interface Compare {
   readonly target: CompareTarget;
   readonly result: CompareResult;
@@ -34,7 +38,9 @@ export interface DeleteRangeOp {
   readonly previousKv: boolean;
 }
 
-/** Field for field mvcc's `RangeQuery`: wire must not import mvcc, so the types agree by structure. */
+/**
+ * Field for field mvcc's `RangeQuery`: wire must not import mvcc, so the types agree by structure.
+ */
 export interface RangeOp {
   readonly kind: "range";
   readonly key: Bytes;
@@ -67,7 +73,10 @@ export type Command =
   | { readonly kind: "compact"; readonly revision: number }
   | { readonly kind: "leaseGrant"; readonly id: bigint; readonly ttlSeconds: number }
   | {
-      /** `term`: set for expiry; apply drops the entry in another term. A client's revoke: one id, no term. */
+      /**
+       * `term`: set for expiry; apply drops the entry in another term. A client's revoke: one id,
+       * no term.
+       */
       readonly kind: "leaseRevoke";
       readonly ids: readonly bigint[];
       readonly term: number | undefined;
@@ -88,7 +97,10 @@ export type Command =
   /** The least version that all members speak; new command kinds wait for it. */
   | { readonly kind: "clusterVersion"; readonly version: string };
 
-/** Who proposed, so that the proposer, and only it, finds the waiting call at apply. Unique per member and start. */
+/**
+ * Who proposed, so that the proposer, and only it, finds the waiting call at apply. Unique per
+ * member and start.
+ */
 export interface RequestId {
   readonly member: bigint;
   /** Random per start of the member. */
@@ -96,7 +108,10 @@ export interface RequestId {
   readonly sequence: number;
 }
 
-/** Identity of a write that a client may send again (DECISIONS: deduplication). Reserved; not yet acted upon. */
+/**
+ * Identity of a write that a client may send again (DECISIONS: deduplication). Reserved; not yet
+ * acted upon.
+ */
 export interface WriteIdentity {
   readonly client: Bytes;
   readonly sequence: number;

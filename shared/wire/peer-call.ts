@@ -1,9 +1,12 @@
 /**
- * The small requests that members send each other beside raft's messages: lease work for the leader. Encoded by
- * `peer-codec.ts`.
+ * The small requests that members send each other beside raft's messages: lease work for the
+ * leader. Encoded by `peer-codec.ts`.
  */
 export type PeerCall =
-  /** Followers forward keepalives in batches; answered only after a leadership confirmation that began after arrival. */
+  /**
+   * Followers forward keepalives in batches; answered only after a leadership confirmation that
+   * began after arrival.
+   */
   | { readonly kind: "leaseRenew"; readonly ids: readonly bigint[] }
   | { readonly kind: "leaseRemaining"; readonly id: bigint };
 
