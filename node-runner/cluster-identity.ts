@@ -1,7 +1,7 @@
 /**
- * The ids of a new cluster and its members, computed as etcd does, so that members that bootstrap together agree without
- * talking: a member's is the first 8 bytes of SHA-1 over its sorted peer URLs and the cluster's token; the cluster's is the
- * same over its sorted member ids.
+ * The ids of a new cluster and its members, computed as etcd does, so that members that bootstrap
+ * together agree without talking: a member's is the first 8 bytes of SHA-1 over its sorted peer
+ * URLs and the cluster's token; the cluster's is the same over its sorted member ids.
  */
 import { createHash } from "node:crypto";
 import type { PeerMember } from "../shared/peer/peer.ts";
@@ -12,7 +12,10 @@ export interface ClusterIdentity {
   readonly members: readonly PeerMember[];
 }
 
-/** The identity of member `name` in the cluster that bootstraps from `initialCluster` (name to peer URLs). */
+/**
+ * The identity of member `name` in the cluster that bootstraps from `initialCluster` (name to peer
+ * URLs).
+ */
 export function bootstrapIdentity(options: {
   readonly name: string;
   readonly token: string;

@@ -1,6 +1,6 @@
 /**
- * The log: JSON lines as etcd writes them (`level`, `ts`, `caller`, `msg`, then fields) on standard error. Scripts wait for some
- * of its texts. Bytes and bigints among the fields are shown as text.
+ * The log: JSON lines as etcd writes them (`level`, `ts`, `caller`, `msg`, then fields) on standard
+ * error. Scripts wait for some of its texts. Bytes and bigints among the fields are shown as text.
  */
 import type { LogLevel } from "../shared/peer/host.ts";
 

@@ -185,7 +185,7 @@ export interface PeerStatus {
   readonly dbSizeInUse: number;
   readonly dbSizeQuota: number;
   readonly isLearner: boolean;
-  /** Texts as etcd's Status gives them: `etcdserver: no leader`, alarms. */
+  /** Texts as etcd's Status gives them: no leader, alarms. */
   readonly errors: readonly string[];
   readonly alarms: readonly { readonly member: bigint; readonly alarm: "nospace" | "corrupt" }[];
 }

@@ -1,7 +1,7 @@
 /**
- * The rules of the tree that no linter knows: layers, cycles, sizes, headers, what the replicated logic may not touch, and
- * texts that belong to one file alone. A failure names the path and what is allowed. Exceptions stand below by name, each
- * with its reason, in a list meant to shrink.
+ * The rules of the tree that no linter knows: layers, cycles, sizes, headers, what the replicated
+ * logic may not touch, and texts that belong to one file alone. A failure names the path and what
+ * is allowed. Exceptions stand below by name, each with its reason, in a list meant to shrink.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -10,7 +10,10 @@ import { describe, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "..", "..");
 
-/** Who may import whom: folders of shared, and the packages, by what they may see besides themselves. */
+/**
+ * Who may import whom: folders of shared, and the packages, by what they may see besides
+ * themselves.
+ */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "shared/base": [],
   "shared/raft": ["shared/base"],

@@ -1,10 +1,12 @@
 /**
- * The promises of `shared/backend/backend.ts`, a test for each. Every backend runs them in one line:
+ * The promises of `shared/backend/backend.ts`, a test for each. Every backend runs them in one
+ * line:
  *
  *     backendConformance("memory", async () => ({ backend: new MemoryBackend() }));
  *
- * `open` makes a new, empty store for each test; the suite closes it. `reopen` (stores that outlive a process) closes the
- * backend it is given, gracefully, and opens the same store again; without it the tests of durability don't run.
+ * `open` makes a new, empty store for each test; the suite closes it. `reopen` (stores that outlive
+ * a process) closes the backend it is given, gracefully, and opens the same store again; without it
+ * the tests of durability don't run.
  */
 import { afterEach, describe, expect, test } from "vitest";
 import {
@@ -231,7 +233,8 @@ export function backendConformance(name: string, open: () => Promise<OpenedBacke
         const backend = await start();
         const lengths = [500, 501, 1977, 1978, 1979, 2000, 4095, 4096, 9000, 1_600_000];
         const keys = lengths.flatMap((length) => [2, 1, 300].map((last) => longKey(length, last)));
-        // Prefixes of one another, around every length at which a store may start to treat keys in another way.
+        // Prefixes of one another, around every length at which a store may start to treat keys in
+        // another way.
         for (let length = 1; length < 4200; length += 53) {
           keys.push(new Uint8Array(length).fill(0x61));
         }
@@ -490,7 +493,9 @@ export function backendConformance(name: string, open: () => Promise<OpenedBacke
   });
 }
 
-/** A short alphabet and some long common prefixes: neighbours, prefixes and overwrites are frequent. */
+/**
+ * A short alphabet and some long common prefixes: neighbours, prefixes and overwrites are frequent.
+ */
 function randomKey(prng: Prng): Bytes {
   const bytes = prng.chance(0.15) ? Array.from({ length: prng.pick([600, 2100]) }, () => 0x61) : [];
   const length = prng.between(1, 5);
