@@ -61,6 +61,10 @@ export const LIMITS = {
    * Rows and bytes that one synchronous stretch may read or write before it yields to the event
    * loop.
    */
+  /** Bytes of a segment of the write-ahead log; compaction removes whole ones (etcd: SegmentSizeBytes, 64 MB). */
+  walSegmentBytes: 64 * MIB,
+
+  /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
   stretchRowsMax: 10_000,
   stretchBytesMax: 4 * MIB,
 
