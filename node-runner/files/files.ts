@@ -1,14 +1,17 @@
 /**
- * The disk, as the write-ahead log and the data directory see it: a few synchronous calls for start, stop and segment
- * changes, and one asynchronous durable write for the hot path. `node-files.ts` is the real one; `memory-files.ts` is a
- * twin that keeps after `crash()` only what was synced (perhaps more, perhaps torn).
+ * The disk, as the write-ahead log and the data directory see it: a few synchronous calls for
+ * start, stop and segment changes, and one asynchronous durable write for the hot path.
+ * `node-files.ts` is the real one; `memory-files.ts` is a twin that keeps after `crash()` only what
+ * was synced (perhaps more, perhaps torn).
  *
  * Promises of an implementation
- * - `writeDurable` calls `done` once, later (never inside the call), when the bytes and what is needed to read them back
- *   survive a crash of the machine, or with the fault. The caller keeps the bytes unchanged until then and has at most one
- *   such write under way per file. After a fault nothing is known about the file's content: it must not be written again.
- * - `write` and `truncate` survive a crash only once `sync` returned; names (open with create, rename, remove,
- *   makeDirectory) only once `syncDirectory` of their folder returned, and in the order in which they were made.
+ * - `writeDurable` calls `done` once, later (never inside the call), when the bytes and what is
+ *   needed to read them back survive a crash of the machine, or with the fault. The caller keeps
+ *   the bytes unchanged until then and has at most one such write under way per file. After a fault
+ *   nothing is known about the file's content: it must not be written again.
+ * - `write` and `truncate` survive a crash only once `sync` returned; names (open with create,
+ *   rename, remove, makeDirectory) only once `syncDirectory` of their folder returned, and in the
+ *   order in which they were made.
  * - All calls throw the system's error as it is (an `Error` with `code` and `path`).
  */
 import type { Bytes } from "../../shared/base/bytes.ts";

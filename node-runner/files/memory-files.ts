@@ -1,10 +1,11 @@
 /**
  * A disk in memory that can crash: the twin of `node-files.ts` for tests and the simulator.
  *
- * A file is its durable bytes plus the writes that are not synced yet. `crash` decides for each sector (512 bytes) of each
- * of those writes by chance whether it reached the disk, so that writes are lost, kept or torn; of the unsynced changes of
- * names it keeps a random head. Every open file is dead afterwards: its pending `done`s are never called and its calls
- * throw. Everything that was synced stays. `rot` flips a bit anywhere, and `failNext` lets the next durable write fail.
+ * A file is its durable bytes plus the writes that are not synced yet. `crash` decides for each
+ * sector (512 bytes) of each of those writes by chance whether it reached the disk, so that writes
+ * are lost, kept or torn; of the unsynced changes of names it keeps a random head. Every open file
+ * is dead afterwards: its pending `done`s are never called and its calls throw. Everything that was
+ * synced stays. `rot` flips a bit anywhere, and `failNext` lets the next durable write fail.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";

@@ -1,8 +1,8 @@
 /**
  * The real disk.
  *
- * How a durable write is made was measured on ext4 over a virtual disk (microseconds of latency / of CPU per write, file
- * extended by `truncate` beforehand, medians of a few hundred):
+ * How a durable write is made was measured on ext4 over a virtual disk (microseconds of latency /
+ * of CPU per write, file extended by `truncate` beforehand, medians of a few hundred):
  *
  * | bytes   | write, then fdatasync, both in the pool | one O_DSYNC write in the pool | O_DSYNC on the main thread |
  * |---------|------------------------------------------|-------------------------------|----------------------------|
@@ -10,11 +10,13 @@
  * | 32 000  | 408 / 231                                | 310 / 167                     | 267 / 117                  |
  * | 320 000 | 615 / 312                                | 584 / 273                     | 535 / 210                  |
  *
- * One O_DSYNC write in libuv's pool takes one hop instead of two. The main thread would be 40 us faster for a lone writer,
- * but it stands still meanwhile, and for tens of milliseconds on a slow disk: the pool keeps it free for the next group.
- * A file that was extended beforehand saves the journal a size change per write (322 -> 178 us at 320 bytes); one whose
- * blocks are there already saves more (584 -> 336 us at 320 000 bytes), hence the log's reuse of old segments.
- * Off Linux, O_DSYNC may not reach the platter (macOS): there it is a write and an fdatasync, which libuv makes a full one.
+ * One O_DSYNC write in libuv's pool takes one hop instead of two. The main thread would be 40 us
+ * faster for a lone writer, but it stands still meanwhile, and for tens of milliseconds on a slow
+ * disk: the pool keeps it free for the next group. A file that was extended beforehand saves the
+ * journal a size change per write (322 -> 178 us at 320 bytes); one whose blocks are there already
+ * saves more (584 -> 336 us at 320 000 bytes), hence the log's reuse of old segments. Off Linux,
+ * O_DSYNC may not reach the platter (macOS): there it is a write and an fdatasync, which libuv
+ * makes a full one.
  */
 import * as fs from "node:fs";
 import { dirname } from "node:path";
@@ -26,7 +28,10 @@ const DSYNC = process.platform === "linux" ? fs.constants.O_DSYNC : 0;
 class NodeFile implements OpenFile {
   readonly path: string;
   readonly #descriptor: number;
-  /** The same file, opened so that each write is durable when it returns. Opened at the first durable write. */
+  /**
+   * The same file, opened so that each write is durable when it returns. Opened at the first
+   * durable write.
+   */
   #durableDescriptor: number | undefined;
 
   constructor(path: string, create: boolean) {

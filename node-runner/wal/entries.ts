@@ -1,4 +1,7 @@
-/** The entries of the log since its last compaction, in memory. (Stands in until shared/raft/memory-log.ts is there.) */
+/**
+ * The entries of the log since its last compaction, in memory. (Stands in until
+ * shared/raft/memory-log.ts is there.)
+ */
 import { assert } from "../../shared/base/assert.ts";
 import type { Entry } from "../../shared/raft/types.ts";
 

@@ -1,11 +1,14 @@
 /**
- * The byte layout of the write-ahead log, format 1. With this page a second implementer can write a reader.
+ * The byte layout of the write-ahead log, format 1. With this page a second implementer can write a
+ * reader.
  *
- * Files. The log's folder holds segments, `<sequence>-<first index>.wal` (each 16 lower-case hexadecimal digits): sequence
- * counts up by one without gaps from the oldest one kept; first index is that of the entry that would have come next when
- * the segment was begun. `spare.wal` is an old segment kept for reuse; it has no meaning. Integers are little-endian.
+ * Files. The log's folder holds segments, `<sequence>-<first index>.wal` (each 16 lower-case
+ * hexadecimal digits): sequence counts up by one without gaps from the oldest one kept; first index
+ * is that of the entry that would have come next when the segment was begun. `spare.wal` is an old
+ * segment kept for reuse; it has no meaning. Integers are little-endian.
  *
- * Segment. 16 bytes, then records, then anything (zeros, or rests of what the file held when it was another segment):
+ * Segment. 16 bytes, then records, then anything (zeros, or rests of what the file held when it was
+ * another segment):
  *
  *     0   8   magic "QUORWAL1" (the last digit is the format)
  *     8   4   salt: chance, drawn when the log was made, the same in all its segments
@@ -23,25 +26,30 @@
  *
  * Items. A kind byte, then fields; "varint" is LEB128 of a safe integer.
  *
- *     1 segment      cluster id (8 bytes), member id (8 bytes), sequence, base index, base term (varints). First item of
- *                    the first record of each segment, and only there. Entries continue behind the base index. It counts
- *                    only for the oldest segment kept: there the log starts behind the base.
+ *     1 segment      cluster id (8 bytes), member id (8 bytes), sequence, base index, base term
+ *                    (varints). First item of the first record of each segment, and only there.
+ *                    Entries continue behind the base index. It counts only for the oldest segment
+ *                    kept: there the log starts behind the base.
  *     2 hard state   term (varint), vote (varint length, 0 for none, and as many ASCII digits), commit (varint)
  *     3 entry        term, index, length (varints), data; of kind "normal"
  *     4 entry        the same, of kind "membership"
  *     5 restart      index, term (varints): a snapshot was installed; the log starts anew behind it
  *     6 compacted    index, term (varints): entries up to it are no longer needed
  *
- * An entry whose index is not above the last one replaces that entry and all behind it. The last hard state counts; the
- * first record of a segment repeats the one in force, so older segments can go.
+ * An entry whose index is not above the last one replaces that entry and all behind it. The last
+ * hard state counts; the first record of a segment repeats the one in force, so older segments can
+ * go. If an entry at or below the base of the segment that the log began with comes up, that
+ * segment is the leftover of an interrupted removal, and the log begins with the next one.
  *
- * Reading. The next record must stand right behind the last one, or be the first of the next segment; its ordinal and its
- * preceding checksum must fit. A record is written only after the one before is durable. So where no fitting record stands:
- * - if a record with a higher ordinal exists anywhere behind (every record can be checked alone), the missing one had been
- *   durable: the log is damaged, and the peer must not start;
+ * Reading. The next record must stand right behind the last one, or be the first of the next
+ * segment; its ordinal and its preceding checksum must fit. A record is written only after the one
+ * before is durable. So where no fitting record stands:
+ * - if a record with a higher ordinal exists anywhere behind (every record can be checked alone),
+ *   the missing one had been durable: the log is damaged, and the peer must not start;
  * - otherwise the log ends here. What is left of a torn record was never acknowledged and is cut.
- * Rot of the very last record can't be told from a torn write; the marks that others know (hard state's commit, the
- * backend's applied index) must then be reached by the entries left, else the peer must not start either.
+ * Rot of the very last record can't be told from a torn write; the marks that others know (hard
+ * state's commit, the backend's applied index) must then be reached by the entries left, else the
+ * peer must not start either.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";

@@ -32,7 +32,10 @@ export function recordAt(bytes: Bytes, start: number, salt: number): RecordHead 
   return { start, end, crc, previous: view.getUint32(start + 12, true), ordinal };
 }
 
-/** The first place at or behind `from` where a record's marker stands; whether a record follows is another matter. */
+/**
+ * The first place at or behind `from` where a record's marker stands; whether a record follows is
+ * another matter.
+ */
 export function markerBehind(bytes: Bytes, from: number): number | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = alignRecord(from); at + 4 <= bytes.length; at += RECORD_ALIGNMENT) {
@@ -103,7 +106,10 @@ function readPosition(cursor: Cursor): { index: number; term: number } {
   return { index, term: cursor.varint() };
 }
 
-/** Reads fields of a record; the checksum vouches for them, so a field past the end is a foreign writer's. */
+/**
+ * Reads fields of a record; the checksum vouches for them, so a field past the end is a foreign
+ * writer's.
+ */
 class Cursor {
   readonly #bytes: Bytes;
   readonly #end: number;

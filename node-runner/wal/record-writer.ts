@@ -1,6 +1,7 @@
 /**
- * Builds one record of the log in a buffer that is used again and again. Items are appended as they come; `seal` closes the
- * record with its header and hands out its bytes, which stay valid until `clear`.
+ * Builds one record of the log in a buffer that is used again and again. Items are appended as they
+ * come; `seal` closes the record with its header and hands out its bytes, which stay valid until
+ * `clear`.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";

@@ -1,6 +1,6 @@
 /**
- * Reads a log's folder at start, as `layout.ts` says: hands every item of every durable record on, in order, finds the end,
- * and tells damage from a torn tail. Changes nothing on the disk.
+ * Reads a log's folder at start, as `layout.ts` says: hands every item of every durable record on,
+ * in order, finds the end, and tells damage from a torn tail. Changes nothing on the disk.
  */
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { Files } from "../files/files.ts";
@@ -187,7 +187,10 @@ class SegmentReader {
     );
   }
 
-  /** Throws unless what follows the last fitting record can only be a write that never became durable. */
+  /**
+   * Throws unless what follows the last fitting record can only be a write that never became
+   * durable.
+   */
   #assertEnd(rest: readonly string[]): void {
     if (rest.length > 1) throw this.#damage(rest, `${rest.length} later segments exist`);
     if (this.#last !== undefined) this.#assertNoRecord(rest, this.#last, this.#position);
@@ -226,7 +229,10 @@ class SegmentReader {
   }
 }
 
-/** In a log whose only segment has no readable header, a second record's marker proves that the first was durable. */
+/**
+ * In a log whose only segment has no readable header, a second record's marker proves that the
+ * first was durable.
+ */
 function hasSecondRecord(bytes: Bytes): boolean {
   return markerBehind(bytes, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES) !== undefined;
 }

@@ -1,17 +1,21 @@
 /**
- * The node's durable log: a `LogStore` on segment files (`layout.ts` has their bytes, `replay.ts` reads them at start).
+ * The node's durable log: a `LogStore` on segment files (`layout.ts` has their bytes, `replay.ts`
+ * reads them at start).
  *
- * Group commit. `append` encodes into the open record and makes the writes readable at once. As soon as no write is under
- * way, the open record is closed and written durably with one write; what arrives meanwhile gathers in the next one. A
- * record is all or nothing at restart, so a `LogWrite` is never half there. A write that needs no flush (`mustSync` false)
- * and finds nothing else to flush is reported at once and travels with the next record.
+ * Group commit. `append` encodes into the open record and makes the writes readable at once. As
+ * soon as no write is under way, the open record is closed and written durably with one write; what
+ * arrives meanwhile gathers in the next one. A record is all or nothing at restart, so a `LogWrite`
+ * is never half there. A write that needs no flush (`mustSync` false) and finds nothing else to
+ * flush is reported at once and travels with the next record.
  *
- * Faults. The first error of the disk is final: `onFault` hears it once, nothing is written or reported any more. After a
- * failed flush nobody knows what the disk holds, so it is never repeated; a restart reads what is really there.
+ * Faults. The first error of the disk is final: `onFault` hears it once, nothing is written or
+ * reported any more. After a failed flush nobody knows what the disk holds, so it is never
+ * repeated; a restart reads what is really there.
  *
- * Segments. One that is full is followed by the next at the following record; that takes a few synchronous calls (about a
- * millisecond here) per `segmentBytes`. `compact` removes the oldest ones that hold nothing needed, and keeps one of them as
- * the next segment's file: overwriting blocks that exist is cheaper than claiming new ones. Entries since the last compaction stay in
+ * Segments. One that is full is followed by the next at the following record; that takes a few
+ * synchronous calls (about a millisecond here) per `segmentBytes`. `compact` removes the oldest
+ * ones that hold nothing needed, and keeps one of them as the next segment's file: overwriting
+ * blocks that exist is cheaper than claiming new ones. Entries since the last compaction stay in
  * memory.
  */
 import { assert } from "../../shared/base/assert.ts";
@@ -35,7 +39,10 @@ export interface WalOptions {
   readonly salt: number;
   /** Hears the first fault of the disk; the peer must stop. */
   readonly onFault: (fault: Error) => void;
-  /** Starts a group once the caller is done with its turn; by default at the end of the event loop's turn. */
+  /**
+   * Starts a group once the caller is done with its turn; by default at the end of the event loop's
+   * turn.
+   */
   readonly schedule?: (run: () => void) => void;
   readonly segmentBytes?: number;
 }
@@ -97,13 +104,19 @@ export class WriteAheadLog implements LogStore {
   #inFlightIndex = 0;
   #durableIndex = 0;
 
-  /** While reading at start: behind this the log begins; while skipping it begins with a later segment. */
+  /**
+   * While reading at start: behind this the log begins; while skipping it begins with a later
+   * segment.
+   */
   #begin: LogPosition = NOTHING;
   #skipping = false;
   #faulted = false;
   #finished: (() => void) | undefined;
 
-  /** Reads what is there, or begins a new log. Throws `WalDamageError`, `WalMismatchError` or the disk's errors. */
+  /**
+   * Reads what is there, or begins a new log. Throws `WalDamageError`, `WalMismatchError` or the
+   * disk's errors.
+   */
   static open(options: WalOptions): WriteAheadLog {
     const log = new WriteAheadLog(options);
     log.#recover();
@@ -394,8 +407,8 @@ export class WriteAheadLog implements LogStore {
   }
 
   /**
-   * Compaction removes segments one by one. When it is cut short, the oldest one left may be one that the log can't begin
-   * with, because its base was replaced: the log begins with a later one.
+   * Compaction removes segments one by one. When it is cut short, the oldest one left may be one
+   * that the log can't begin with, because its base was replaced: the log begins with a later one.
    */
   #replayEntry(entry: Entry): void {
     this.#replaceFrom(entry.index);
@@ -403,7 +416,10 @@ export class WriteAheadLog implements LogStore {
     if (!this.#skipping) this.#entries.append([entry]);
   }
 
-  /** The entries up to the commit mark were durable once; without them this member would forget what it vouched for. */
+  /**
+   * The entries up to the commit mark were durable once; without them this member would forget what
+   * it vouched for.
+   */
   #checkEnd(path: string, offset: number): void {
     const commit = this.#hardState?.commit ?? 0;
     const last = this.#entries.lastIndex;

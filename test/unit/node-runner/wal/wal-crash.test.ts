@@ -1,4 +1,7 @@
-/** node-runner/wal under power failures and rot: nothing acknowledged is lost, torn tails go, damage refuses to start. */
+/**
+ * node-runner/wal under power failures and rot: nothing acknowledged is lost, torn tails go, damage
+ * refuses to start.
+ */
 import { describe, expect, test } from "vitest";
 import { RECORD_HEADER_BYTES } from "../../../../node-runner/wal/layout.ts";
 import { readItems } from "../../../../node-runner/wal/record-reader.ts";
@@ -78,7 +81,10 @@ function nextWrite(prng: Prng, model: Model, sequence: number): LogWrite {
   });
 }
 
-/** Writes until the power fails at a random moment; returns what the disk must hold at least, at most, or between. */
+/**
+ * Writes until the power fails at a random moment; returns what the disk must hold at least, at
+ * most, or between.
+ */
 function runUntilCrash(run: {
   disk: ManualDisk;
   log: WriteAheadLog;

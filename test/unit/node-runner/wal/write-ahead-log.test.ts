@@ -1,4 +1,7 @@
-/** node-runner/wal: group commit, restart, compaction, faults. Crashes and damage are in wal-crash.test.ts. */
+/**
+ * node-runner/wal: group commit, restart, compaction, faults. Crashes and damage are in
+ * wal-crash.test.ts.
+ */
 import { describe, expect, test } from "vitest";
 import { Prng } from "../../../../shared/base/prng.ts";
 import {
