@@ -99,6 +99,65 @@ export const LIMITS = {
 
   /** Bytes of one chunk of a snapshot stream. */
   snapshotChunkBytes: 256 * KIB,
+
+  /*
+   * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never delays others
+   * long. Windows: a stream's covers a bulk writer at 100 ms of distance with some MB/s; a connection's bounds what
+   * its paused streams may hold together.
+   */
+  http2FrameBytesMax: 16 * KIB,
+  http2StreamWindowBytes: 256 * KIB,
+  http2ConnectionWindowBytes: 1 * MIB,
+  /** Streams open at once on one connection (etcd sets no bound; a Go client waits for a free one). */
+  http2StreamsMax: 10_000,
+  /** The decoder's dynamic table: HPACK's default, enough for the dozen fields that clients repeat. */
+  http2HeaderTableBytes: 4096,
+  /** One header list, uncompressed and counted as RFC 9113 10.5.1 says; tokens and forwarded headers fit in it. */
+  http2HeaderListBytesMax: 64 * KIB,
+  /** One header block as sent, and the CONTINUATION frames that it may be cut into. */
+  http2HeaderBlockBytesMax: 64 * KIB,
+  http2ContinuationsMax: 16,
+  /** Header lists of all open streams of one connection together; past it streams are refused. */
+  http2OpenHeaderBytesMax: 8 * MIB,
+  /** Reply bytes queued on one stream, past which its writer is asked to wait for `onDrain`. */
+  http2StreamQueueBytes: 1 * MIB,
+  /** Reply bytes queued on one connection: past it further writes reset their stream, new streams are refused. */
+  http2ConnectionQueueBytesMax: 64 * MIB,
+  /**
+   * Request bytes held for messages that have not ended yet, on one connection and on all; past it a request is
+   * refused.
+   */
+  http2ConnectionHeldBytesMax: 128 * MIB,
+  http2ServerHeldBytesMax: 512 * MIB,
+  /** Bytes given to the socket and not yet taken by the kernel, past which no further DATA is framed. */
+  http2OutboxBytes: 256 * KIB,
+  /** Output that may wait while the socket is full (acks, small replies); past it the connection is not read. */
+  http2UnreadOutputBytesMax: 64 * KIB,
+  /**
+   * Floods, as token buckets: a burst, and what comes back each second. Resets: by the client, and by the server
+   * when the client provoked them. Pings: those of Go clients come once per round trip while data flows, so each
+   * reply frame also brings one back. Idle frames: PRIORITY, unknown types, empty DATA.
+   */
+  http2ResetsBurst: 2000,
+  http2ResetsPerSecond: 200,
+  http2PingsBurst: 1000,
+  http2PingsPerSecond: 20,
+  http2SettingsBurst: 100,
+  http2SettingsPerSecond: 2,
+  http2IdleFramesBurst: 1000,
+  http2IdleFramesPerSecond: 100,
+  /** Time for the first bytes, the preface with its SETTINGS, and for the rest of a header block. */
+  http2HandshakeSeconds: 10,
+  /** Time in which a failed connection's peer may read the GOAWAY before the socket is destroyed. */
+  http2LingerSeconds: 2,
+  /**
+   * Server pings on an idle connection, and the wait for any sign of life (etcd: --grpc-keepalive-interval,
+   * -timeout).
+   */
+  http2KeepaliveSeconds: 7200,
+  http2KeepaliveTimeoutSeconds: 20,
+  /** Deadlines of calls fire at the end of such a slice of time: one timer serves all calls of a slice. */
+  grpcDeadlineSliceMilliseconds: 10,
 } as const;
 
 assert(LIMITS.electionTicks > LIMITS.heartbeatTicks, "an election outlasts a heartbeat");
@@ -108,3 +167,11 @@ assert(
   "a frame holds the largest request, and an append whose last entry is the largest request",
 );
 assert(LIMITS.uncommittedBytesMax > LIMITS.appendBytesInFlightMax, "the window can fill");
+assert(
+  LIMITS.http2StreamWindowBytes >= 65_535 && LIMITS.http2ConnectionWindowBytes >= 65_535,
+  "windows only grow from HTTP/2's initial ones, so no client can exceed them before it has read the settings",
+);
+assert(
+  LIMITS.http2ConnectionHeldBytesMax >= 8 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes),
+  "some of the largest requests fit on one connection at once",
+);

@@ -1,0 +1,169 @@
+/**
+ * One port for HTTP/2 and HTTP/1.1. With TLS, ALPN chooses; otherwise the first octets do: HTTP/2 by prior
+ * knowledge begins with its preface, and no HTTP/1.1 method begins like it. HTTP/1.1 sockets, and with them
+ * WebSocket upgrades, go to a `node:http` server with what was already read. The h2c upgrade, which RFC 9113
+ * removed, is not offered.
+ */
+import type { Server as Http1Server } from "node:http";
+import {
+  createServer,
+  type AddressInfo,
+  type ListenOptions,
+  type Server,
+  type Socket,
+} from "node:net";
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type Server as TlsServer,
+} from "node:tls";
+import type { TLSSocket, TlsOptions } from "node:tls";
+import { assert } from "../../shared/base/assert.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
+import { Http2Connection, type ConnectionOptions } from "./connection.ts";
+import { PREFACE } from "./protocol.ts";
+import type { Http2Stream, StreamListener } from "./stream.ts";
+
+export interface Http2ServerOptions {
+  /** A request over HTTP/2 has begun. */
+  onStream(stream: Http2Stream, connection: Http2Connection): StreamListener;
+  /** Serves connections that don't speak HTTP/2. It is not listening itself; `close` ends its connections too. */
+  readonly http1: Http1Server;
+  /** Set for a TLS port; ALPN is the server's. */
+  readonly tls?: TlsOptions;
+  /** SETTINGS_MAX_CONCURRENT_STREAMS (etcd: --max-concurrent-streams). */
+  readonly streamsMax?: number;
+  readonly keepaliveSeconds?: number;
+  readonly keepaliveTimeoutSeconds?: number;
+}
+
+/** Octets after which HTTP/1.1 is out: methods begin with "PR" (PROPFIND) but none with "PRI". */
+const SNIFFED_BYTES = 3;
+
+export class Http2Server {
+  readonly #server: Server;
+  readonly #http1: Http1Server;
+  readonly #connectionOptions: ConnectionOptions;
+  readonly #connections = new Set<Http2Connection>();
+  /** Sockets whose first octets are awaited, and since how many seconds. */
+  readonly #undecided = new Map<Socket, number>();
+  readonly #sweeper: NodeJS.Timeout;
+  #isClosing = false;
+
+  constructor(options: Http2ServerOptions) {
+    this.#http1 = options.http1;
+    this.#connectionOptions = {
+      onStream: (stream, connection) => options.onStream(stream, connection),
+      onClose: (connection) => this.#connections.delete(connection),
+      held: { bytes: 0 },
+      streamsMax: Math.min(options.streamsMax ?? LIMITS.http2StreamsMax, LIMITS.http2StreamsMax),
+      keepaliveSeconds: options.keepaliveSeconds ?? LIMITS.http2KeepaliveSeconds,
+      keepaliveTimeoutSeconds:
+        options.keepaliveTimeoutSeconds ?? LIMITS.http2KeepaliveTimeoutSeconds,
+    };
+    this.#server = options.tls === undefined ? this.#plain() : this.#secure(options.tls);
+    this.#sweeper = setInterval(() => this.#sweep(), 1000);
+    this.#sweeper.unref();
+    // A server that doesn't listen itself starts its checks for slow requests with this event.
+    this.#http1.emit("listening");
+  }
+
+  #plain(): Server {
+    return createServer({ noDelay: true }, (socket) => this.#sniff(socket));
+  }
+
+  #secure(tls: TlsOptions): Server {
+    const server = createTlsServer({ ...tls, noDelay: true, ALPNProtocols: ["h2", "http/1.1"] });
+    server.on("secureConnection", (socket: TLSSocket) => {
+      if (socket.alpnProtocol === "h2") this.#serveHttp2(socket);
+      else this.#sniff(socket);
+    });
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
+    return server;
+  }
+
+  /** Replaces the certificate of a TLS port; connections that exist keep theirs. */
+  setSecureContext(context: SecureContextOptions): void {
+    assert("setSecureContext" in this.#server, "only a TLS port has a certificate");
+    (this.#server as TlsServer).setSecureContext(context);
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Rejects when the address can't be bound. */
+  listen(options: ListenOptions): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(options, () => {
+        this.#server.off("error", reject);
+        resolve(this.#server.address() as AddressInfo);
+      });
+    });
+  }
+
+  /**
+   * Stops: no more connections, GOAWAY to those that exist, and an end to each when its streams are done. What is
+   * left after the grace is destroyed.
+   */
+  async close(graceMilliseconds: number): Promise<void> {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const connection of this.#connections) connection.shutdown();
+    for (const socket of this.#undecided.keys()) socket.destroy();
+    this.#http1.close();
+    const timer = setTimeout(() => this.#destroyAll(), graceMilliseconds);
+    await closed;
+    clearTimeout(timer);
+    clearInterval(this.#sweeper);
+  }
+
+  #destroyAll(): void {
+    for (const connection of this.#connections) connection.destroy();
+    this.#http1.closeAllConnections();
+  }
+
+  #sniff(socket: Socket): void {
+    this.#undecided.set(socket, 0);
+    let first: Buffer | undefined;
+    const forget = (): void => {
+      this.#undecided.delete(socket);
+      socket.destroy();
+    };
+    const decide = (chunk: Buffer): void => {
+      first = first === undefined ? chunk : Buffer.concat([first, chunk]);
+      const length = Math.min(first.length, SNIFFED_BYTES);
+      const isHttp2 = PREFACE.subarray(0, length).equals(first.subarray(0, length));
+      if (isHttp2 && length < SNIFFED_BYTES) return;
+      this.#undecided.delete(socket);
+      socket.off("data", decide).off("end", forget).off("error", forget).off("close", forget);
+      if (isHttp2) this.#serveHttp2(socket).receive(first);
+      else this.#serveHttp1(socket, first);
+    };
+    socket.on("data", decide).on("end", forget).on("error", forget).on("close", forget);
+  }
+
+  #serveHttp2(socket: Socket): Http2Connection {
+    const connection = new Http2Connection(socket, this.#connectionOptions);
+    this.#connections.add(connection);
+    if (this.#isClosing) connection.shutdown();
+    return connection;
+  }
+
+  #serveHttp1(socket: Socket, first: Buffer): void {
+    socket.pause();
+    socket.unshift(first);
+    this.#http1.emit("connection", socket);
+    socket.resume();
+  }
+
+  #sweep(): void {
+    for (const connection of this.#connections) connection.sweep();
+    for (const [socket, seconds] of this.#undecided) {
+      if (seconds >= LIMITS.http2HandshakeSeconds) socket.destroy();
+      else this.#undecided.set(socket, seconds + 1);
+    }
+  }
+}
