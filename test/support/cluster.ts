@@ -1,0 +1,149 @@
+/**
+ * Clusters of real processes on free ports of 127.0.0.1 with data in temporary directories: Debian's etcd, the referee,
+ * and Quorate's own peers. Both take etcd's flags, so one class runs both.
+ */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Child } from "./child.ts";
+import { freePorts } from "./ports.ts";
+import { makeTempDir, removeTempDir } from "./temp-dir.ts";
+import { findTool } from "./tools.ts";
+
+const READY_TEXT = "ready to serve client requests";
+
+export interface ClusterOptions {
+  /** How many members, 1 unless told. */
+  readonly members?: number;
+  /** Further flags for every member. */
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+interface Program {
+  readonly label: string;
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+/** One member, which may be stopped, killed and started again on the same data and ports. */
+export class Member {
+  readonly name: string;
+  /** `host:port` of the client listener. */
+  readonly address: string;
+  readonly dataDir: string;
+  readonly #program: Program;
+  readonly #flags: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
+  #child: Child | undefined;
+
+  constructor(options: {
+    name: string;
+    address: string;
+    dataDir: string;
+    program: Program;
+    flags: readonly string[];
+    env: Readonly<Record<string, string>>;
+  }) {
+    this.name = options.name;
+    this.address = options.address;
+    this.dataDir = options.dataDir;
+    this.#program = options.program;
+    this.#flags = options.flags;
+    this.#env = options.env;
+  }
+
+  get child(): Child {
+    if (this.#child === undefined) throw new Error(`member ${this.name} was never started`);
+    return this.#child;
+  }
+
+  async start(): Promise<void> {
+    this.#child = await Child.start({
+      command: this.#program.command,
+      args: [...this.#program.args, ...this.#flags],
+      env: this.#env,
+      cwd: dirname(this.dataDir),
+      readyText: READY_TEXT,
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#child?.stop();
+  }
+
+  /** SIGKILL, and waits until the process is gone. */
+  async kill(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.child.ended();
+  }
+}
+
+export class Cluster {
+  readonly label: string;
+  readonly members: readonly Member[];
+  readonly #root: string;
+
+  constructor(label: string, members: readonly Member[], root: string) {
+    this.label = label;
+    this.members = members;
+    this.#root = root;
+  }
+
+  get addresses(): string[] {
+    return this.members.map((member) => member.address);
+  }
+
+  /** Stops every member and removes its data. */
+  async stop(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.stop()));
+    removeTempDir(this.#root);
+  }
+}
+
+async function startCluster(program: Program, options: ClusterOptions): Promise<Cluster> {
+  const count = options.members ?? 1;
+  const ports = await freePorts(2 * count);
+  const root = makeTempDir(program.label);
+  const names = Array.from({ length: count }, (_, index) => `m${index + 1}`);
+  const peerUrl = (index: number) => `http://127.0.0.1:${ports[count + index]}`;
+  const initialCluster = names.map((name, index) => `${name}=${peerUrl(index)}`).join(",");
+  const members = names.map((name, index) => {
+    const address = `127.0.0.1:${ports[index]}`;
+    const flags = [
+      `--name=${name}`,
+      `--data-dir=${join(root, name)}`,
+      `--listen-client-urls=http://${address}`,
+      `--advertise-client-urls=http://${address}`,
+      `--listen-peer-urls=${peerUrl(index)}`,
+      `--initial-advertise-peer-urls=${peerUrl(index)}`,
+      `--initial-cluster=${initialCluster}`,
+      `--initial-cluster-token=${root.slice(-6)}`,
+      "--initial-cluster-state=new",
+      ...(options.flags ?? []),
+    ];
+    const env = options.env ?? {};
+    return new Member({ name, address, dataDir: join(root, name), program, flags, env });
+  });
+  const cluster = new Cluster(program.label, members, root);
+  const starts = await Promise.allSettled(members.map((member) => member.start()));
+  const failed = starts.find((start) => start.status === "rejected");
+  if (failed !== undefined) {
+    await cluster.stop();
+    throw failed.reason;
+  }
+  return cluster;
+}
+
+/** Debian's etcd (package etcd-server). */
+export async function startEtcd(options: ClusterOptions = {}): Promise<Cluster> {
+  const command = findTool("etcd");
+  if (command === undefined) throw new Error("etcd isn't installed (Debian: etcd-server)");
+  return startCluster({ label: "etcd", command, args: [] }, options);
+}
+
+const MAIN = fileURLToPath(new URL("../../node-runner/main.ts", import.meta.url));
+
+/** Quorate's peers, started directly (not through npx), so that signals reach them. */
+export async function startQuorate(options: ClusterOptions = {}): Promise<Cluster> {
+  return startCluster({ label: "quorate", command: process.execPath, args: [MAIN] }, options);
+}
