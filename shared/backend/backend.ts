@@ -44,6 +44,8 @@ export interface KeyRange {
 export interface ScanOptions extends KeyRange {
   /** From the end of the range downwards. */
   readonly reverse?: boolean;
+  /** The visitor won't look at values: the store may pass empty ones instead, where that saves reading them. */
+  readonly keysOnly?: boolean;
 }
 
 /** Reads of one state of the store. */

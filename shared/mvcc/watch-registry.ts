@@ -12,6 +12,7 @@ export interface WatchFilters {
   readonly noDelete: boolean;
 }
 
+/** The caller has refused empty ranges and starts below 0. */
 export interface WatcherOptions {
   readonly key: Bytes;
   readonly rangeEnd: Bytes;

@@ -214,6 +214,13 @@ export function backendConformance(name: string, open: () => Promise<OpenedBacke
         }
       });
 
+      test("a scan for keys only visits the same keys", async () => {
+        const backend = await start();
+        putAll(backend, "key", ["a", "b", "c"]);
+        expect(textsOf(backend, "key", { keysOnly: true })).toEqual(["a", "b", "c"]);
+        expect(textsOf(backend, "key", { keysOnly: true, reverse: true })).toEqual(["c", "b", "a"]);
+      });
+
       test("a scan and gets may run inside a visitor", async () => {
         const backend = await start();
         putAll(backend, "key", ["a", "b"]);
