@@ -1,9 +1,11 @@
 /**
- * Half-open intervals of byte strings, and which of them hold a point: the index of watchers, where a point is a changed key.
+ * Half-open intervals of byte strings, and which of them hold a point: the index of watchers, where a point is a
+ * changed key.
  *
- * It is a treap (Seidel and Aragon, "Randomized search trees", 1996), ordered by start and then end, whose nodes also know
- * the greatest end below them (Cormen et al., "Introduction to Algorithms", interval trees). A stab descends only where
- * that end lies behind the point and leaves what starts behind it, so it costs O(log n) and as much for each interval found:
+ * It is a treap (Seidel and Aragon, "Randomized search trees", 1996), ordered by start and then end, whose nodes also
+ * know the greatest end below them (Cormen et al., "Introduction to Algorithms", interval trees). A stab descends
+ * only where that end lies behind the point and leaves what starts behind it, so it costs O(log n) and as much for
+ * each interval found:
  *
  *                [c, f) max g            stab d:  [c, f) holds it; left, because d < c's max: [a, e) holds it;
  *               /            \                    right: [d, d.) holds it; [f, g) starts behind it
@@ -11,8 +13,8 @@
  *                                 \
  *                               [f, g)
  *
- * Each interval is there once, with one value; who has many of the same keeps them in that value. Priorities come from a
- * generator with a fixed seed: the shape depends on the history of calls alone.
+ * Each interval is there once, with one value; who has many of the same keeps them in that value. Priorities come
+ * from a generator with a fixed seed: the shape depends on the history of calls alone.
  */
 import { assert } from "./assert.ts";
 import { type Bytes, compareBytes } from "./bytes.ts";

@@ -1,15 +1,16 @@
 /**
  * The removal that a compaction owes, in bounded and resumable steps.
  *
- * Of each key, only the newest row at the compacted revision X stays; a tombstone stays only if its revision is just X (etcd:
- * key_index.go, `compact`). The removal walks the table `revision` from the compaction before, P, up to X: rows that became
- * obsolete lost their place to a row in that stretch, so what lies below P is met only as older rows of the same key. The cost
- * follows what changed since P, not what the store holds.
+ * Of each key, only the newest row at the compacted revision X stays; a tombstone stays only if its revision is just
+ * X (etcd: key_index.go, `compact`). The removal walks the table `revision` from the compaction before, P, up to X:
+ * rows that became obsolete lost their place to a row in that stretch, so what lies below P is met only as older rows
+ * of the same key. The cost follows what changed since P, not what the store holds.
  *
- * Progress is the row `mvcc/compaction` in `meta`: X, then the place (main, sub) of the next row to look at, 8 bytes each.
- * Doing a part twice removes nothing else, so a crash between steps is harmless; the row goes with the last step.
- * A compaction to Y > X while X's removal is under way: what is done for X stays right for Y, except that tombstones at just X
- * are now obsolete; so the walk goes on from there or from the start of X, whichever comes first.
+ * Progress is the row `mvcc/compaction` in `meta`: X, then the place (main, sub) of the next row to look at, 8 bytes
+ * each. Doing a part twice removes nothing else, so a crash between steps is harmless; the row goes with the last
+ * step. A compaction to Y > X while X's removal is under way: what is done for X stays right for Y, except that
+ * tombstones at just X are now obsolete; so the walk goes on from there or from the start of X, whichever comes
+ * first.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, readUint64, writeUint64 } from "../base/bytes.ts";

@@ -1,6 +1,6 @@
 /**
- * One revision's writes over a backend: each put or delete is one row in `key` and one in `revision` (key-layout.ts), and
- * one read of what was there. Reads see the writes so far because the backend's do inside `apply`.
+ * One revision's writes over a backend: each put or delete is one row in `key` and one in `revision` (key-layout.ts),
+ * and one read of what was there. Reads see the writes so far because the backend's do inside `apply`.
  */
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/bytes.ts";

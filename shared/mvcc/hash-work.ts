@@ -1,11 +1,12 @@
 /**
- * HashKV as etcd 3.7 computes it (server/storage/mvcc/hash.go): CRC-32C over "key", the name of its bucket, then over key and
- * value (key-value-proto.ts) of every change up to the revision, in the order of time. Of the changes up to the compacted
- * revision only those count that a compaction at the hash's revision would keep - the values of keys that exist then - and
- * no tombstone; so neither unfinished removals nor the compaction's date show in the hash.
+ * HashKV as etcd 3.7 computes it (server/storage/mvcc/hash.go): CRC-32C over "key", the name of its bucket, then over
+ * key and value (key-value-proto.ts) of every change up to the revision, in the order of time. Of the changes up to
+ * the compacted revision only those count that a compaction at the hash's revision would keep - the values of keys
+ * that exist then - and no tombstone; so neither unfinished removals nor the compaction's date show in the hash.
  *
- * One oddity is etcd's: when no key exists at the revision, that rule is off, and all rows that the last compaction kept count
- * (except tombstones at just the compacted revision). Rows that it has yet to remove are left out here, as if it were done.
+ * One oddity is etcd's: when no key exists at the revision, that rule is off, and all rows that the last compaction
+ * kept count (except tombstones at just the compacted revision). Rows that it has yet to remove are left out here, as
+ * if it were done.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, utf8 } from "../base/bytes.ts";

@@ -1,23 +1,25 @@
 /**
- * The rows of the multi-version store: this file owns the bytes of the tables `key`, `revision` and mvcc's part of `meta`.
+ * The rows of the multi-version store: this file owns the bytes of the tables `key`, `revision` and mvcc's part of
+ * `meta`.
  *
- * Every change of a key is one row in `key`, found by key, and one in `revision`, found by time. Rows are never changed,
- * only added, and removed by compaction; so a revision is a stable view. A change is named by its revision `main` and its place
- * `sub` (0, 1, ...) among the changes of that revision.
+ * Every change of a key is one row in `key`, found by key, and one in `revision`, found by time. Rows are never
+ * changed, only added, and removed by compaction; so a revision is a stable view. A change is named by its revision
+ * `main` and its place `sub` (0, 1, ...) among the changes of that revision.
  *
  *     key       escaped key | 2^53-1 - main, 8 bytes | (2^31-1 - sub) * 2 + tombstone, 4 bytes   ->  key-value
  *     revision  main, 8 bytes | sub * 2 + tombstone, 4 bytes                                     ->  key
  *     meta      "mvcc/compactRevision"                                                           ->  revision, 8 bytes
- *               "mvcc/compaction": what removal is still owed                                    ->  see compaction.ts
+ *               "mvcc/compaction": the removal that is owed                                  ->  backend-compaction.ts
  *
  *     key-value, of a put   flags (1: has a lease) | varint version | varint (main - create revision)
  *                           | lease, 8 bytes, if it has one | value to the end
  *     key-value, of a tombstone   nothing
  *
  * Numbers are big-endian, varints little-endian base 128. Revisions count down in `key`: the first row at or behind
- * (key, R) is the newest at R, one step of a scan. The tombstone stands in the row's key, so that counting reads no values.
- * A zero byte of a key is escaped as 00 ff; the first byte of `2^53-1 - main` is always 00, and the second at most 1f,
- * so it ends the escaped key: rows sort by key first, and a key's rows lie between those of its prefixes and its extensions.
+ * (key, R) is the newest at R, one step of a scan. The tombstone stands in the row's key, so that counting reads no
+ * values. A zero byte of a key is escaped as 00 ff; the first byte of `2^53-1 - main` is always 00, and the second at
+ * most 1f, so it ends the escaped key: rows sort by key first, and a key's rows lie between those of its prefixes and
+ * its extensions.
  *
  * An example, with revisions written as they count and `x` for a tombstone. Empty stores are at revision 1.
  *
@@ -26,11 +28,11 @@
  *     delete a       key: (a 4.0x) (a 3.0) (a 2.0)         revision: 2.0 a, 3.0 a, 4.0x a
  *     put a=3, b=4   key: (a 5.0) (a 4.0x) .. (b 5.1)      revision: .., 5.0 a, 5.1 b
  *     compact 3      key: (a 5.0) (a 4.0x) (a 3.0) (b 5.1) what is newest at 3 stays: reads at 3 need it
- *     compact 4      key: (a 5.0) (a 4.0x) (b 5.1)         a tombstone at just this revision stays: watches from 4 need it
+ *     compact 4      key: (a 5.0) (a 4.0x) (b 5.1)         a tombstone at just 4 stays: watches from 4 need it
  *     compact 5      key: (a 5.0) (b 5.1)                  an older one says nothing that absence doesn't
  *
- * The newest revision needs no row of its own: compaction always leaves its last change, so it is that of the last row of
- * `revision`, or the compacted one.
+ * The newest revision needs no row of its own: compaction always leaves its last change, so it is that of the last
+ * row of `revision`, or the compacted one.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, EMPTY, utf8 } from "../base/bytes.ts";
@@ -54,7 +56,10 @@ export interface ChangeId {
   readonly tombstone: boolean;
 }
 
-/** The key as it begins its rows, with `extra` bytes left free behind it. Alone it bounds ranges: all rows of keys >= `key`. */
+/**
+ * The key as it begins its rows, with `extra` bytes left free behind it. Alone it bounds ranges: all rows of keys >=
+ * `key`.
+ */
 export function escapeKey(key: Bytes, extra = 0): Bytes {
   if (!key.includes(0)) {
     const escaped = new Uint8Array(key.length + extra);

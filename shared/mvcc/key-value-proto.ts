@@ -1,7 +1,7 @@
 /**
- * etcd's stored form of a change, for HashKV: the key of a row in its bucket `key` and the protobuf bytes of mvccpb.KeyValue
- * (key = 1, create_revision = 2, mod_revision = 3, version = 4, value = 5, lease = 6; zero fields are left out). Equal
- * histories hash alike here and there.
+ * etcd's stored form of a change, for HashKV: the key of a row in its bucket `key` and the protobuf bytes of
+ * mvccpb.KeyValue (key = 1, create_revision = 2, mod_revision = 3, version = 4, value = 5, lease = 6; zero fields are
+ * left out). Equal histories hash alike here and there.
  */
 import { type Bytes, writeUint64 } from "../base/bytes.ts";
 import type { ChangeId } from "./key-layout.ts";

@@ -1,6 +1,7 @@
 /**
- * The multi-version store over a backend. Its whole state in memory is two numbers, the removal that compaction owes, and the
- * watchers: keys and values stay in the backend (key-layout.ts), so a start costs two reads, whatever the store holds.
+ * The multi-version store over a backend. Its whole state in memory is two numbers, the removal that compaction owes,
+ * and the watchers: keys and values stay in the backend (key-layout.ts), so a start costs two reads, whatever the
+ * store holds.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, readUint64, writeUint64 } from "../base/bytes.ts";

@@ -1,8 +1,9 @@
 /**
- * A range as etcd defines it (server/etcdserver/txn/range.go): limit, order, filters, keys or count only. The order of things is
- * etcd's and shows in the results:
- * - Without filters and in the natural order the limit goes down to the walk, which takes one key-value more to know `more`.
- *   "none" counts as natural for every target: for a target other than the key those limit + 1 are then sorted, ascending.
+ * A range as etcd defines it (server/etcdserver/txn/range.go): limit, order, filters, keys or count only. The order
+ * of things is etcd's and shows in the results:
+ * - Without filters and in the natural order the limit goes down to the walk, which takes one key-value more to know
+ *   `more`. "none" counts as natural for every target: for a target other than the key those limit + 1 are then
+ *   sorted, ascending.
  * - Else everything is fetched, filtered, sorted, and cut at last.
  * - `count` is of all keys of the range, whatever limit and filters say; without a need for values it reads none.
  */

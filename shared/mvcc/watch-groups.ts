@@ -1,9 +1,11 @@
 /**
- * Which watchers match which events, without looking at each watcher: those that want the same range, filters and start
- * form a group; the groups stand in an interval tree; and groups that match the same events share one list of them.
+ * Which watchers match which events, without looking at each watcher: those that want the same range, filters and
+ * start form a group; the groups stand in an interval tree; and groups that match the same events share one list of
+ * them.
  *
- * That sharing works by a tree of matches: a group starts each round at the root, and each event it matches moves it to the
- * child for that event. Groups that end at the same node matched the same events. Its list is made once, when first asked for.
+ * That sharing works by a tree of matches: a group starts each round at the root, and each event it matches moves it
+ * to the child for that event. Groups that end at the same node matched the same events. Its list is made once, when
+ * first asked for.
  */
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/bytes.ts";

@@ -2,17 +2,18 @@
  * The watch registry over a store's history. A watcher is in one of three states:
  *
  *     synced   in `#synced`, told at `notify`; everything up to the notified revision was shown to it
- *     lagging  in `#lagging`, a queue; shown history from its `nextRevision` on by `catchUp`, until that passes the store's
- *              revision; a watcher whose sink is full becomes lagging at the revision that was refused
+ *     lagging  in `#lagging`, a queue; shown history from its `nextRevision` on by `catchUp`, until that passes the
+ *              store's revision; one whose sink is full becomes lagging at the revision that was refused
  *     gone     cancelled, or told that what it needs was compacted
  *
- * All transitions happen within one synchronous call, and history is read up to the store's revision: so between them no
- * revision is missed and none is shown twice. A watcher keeps no events, only its next revision, however slow it is.
+ * All transitions happen within one synchronous call, and history is read up to the store's revision: so between them
+ * no revision is missed and none is shown twice. A watcher keeps no events, only its next revision, however slow it
+ * is.
  *
- * One pass of `catchUp` reads one window of history, once, for all lagging watchers whose next revision lies in it: it starts
- * where the first in the queue stands, and holds `watchRevisionsPerResponseMax` revisions or a stretch of rows and bytes, if
- * these end sooner (a revision is never cut). Who is served and still lags goes to the queue's end, so that a watcher far
- * behind doesn't hold up the others.
+ * One pass of `catchUp` reads one window of history, once, for all lagging watchers whose next revision lies in it:
+ * it starts where the first in the queue stands, and holds `watchRevisionsPerResponseMax` revisions or a stretch of
+ * rows and bytes, if these end sooner (a revision is never cut). Who is served and still lags goes to the queue's
+ * end, so that a watcher far behind doesn't hold up the others.
  */
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/bytes.ts";

@@ -1,4 +1,7 @@
-/** The store against the plain model: random writes, compactions in small steps, restarts, ranges of every shape, hashes. */
+/**
+ * The store against the plain model: random writes, compactions in small steps, restarts, ranges of every shape,
+ * hashes.
+ */
 import { expect, test } from "vitest";
 import { type Bytes, hexOf } from "../../../shared/base/bytes.ts";
 import { Prng } from "../../../shared/base/prng.ts";
