@@ -61,7 +61,10 @@ export const LIMITS = {
    * Rows and bytes that one synchronous stretch may read or write before it yields to the event
    * loop.
    */
-  /** Bytes of a segment of the write-ahead log; compaction removes whole ones (etcd: SegmentSizeBytes, 64 MB). */
+  /**
+   * Bytes of a segment of the write-ahead log; compaction removes whole ones (etcd:
+   * SegmentSizeBytes, 64 MB).
+   */
   walSegmentBytes: 64 * MIB,
 
   /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
@@ -96,14 +99,29 @@ export const LIMITS = {
   frameDepthMax: 64,
   /** Calls under way on one link connection. */
   linkCallsMax: 4096,
+  /** Watch streams of one link; each holds any number of watches. */
+  linkStreamsMax: 1024,
+  /** Bytes of frames at which a link's batch closes before the turn ends. */
+  linkBatchBytes: 1 * MIB,
+  /**
+   * One answer on a link: with its batch it stays below what workerd takes as one WebSocket message
+   * (32 MiB).
+   */
+  linkReplyBytesMax: 16 * MIB,
+  /**
+   * Unsent bytes on one link: past the first its watches hold back and nothing more is read, past
+   * the second it is cut.
+   */
+  linkUnsentBytesSlow: 4 * MIB,
+  linkUnsentBytesMax: 64 * MIB,
 
   /** Bytes of one chunk of a snapshot stream. */
   snapshotChunkBytes: 256 * KIB,
 
   /*
-   * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never delays others
-   * long. Windows: a stream's covers a bulk writer at 100 ms of distance with some MB/s; a connection's bounds what
-   * its paused streams may hold together.
+   * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never
+   * delays others long. Windows: a stream's covers a bulk writer at 100 ms of distance with some
+   * MB/s; a connection's bounds what its paused streams may hold together.
    */
   http2FrameBytesMax: 16 * KIB,
   http2StreamWindowBytes: 256 * KIB,
@@ -112,7 +130,10 @@ export const LIMITS = {
   http2StreamsMax: 10_000,
   /** The decoder's dynamic table: HPACK's default, enough for the dozen fields that clients repeat. */
   http2HeaderTableBytes: 4096,
-  /** One header list, uncompressed and counted as RFC 9113 10.5.1 says; tokens and forwarded headers fit in it. */
+  /**
+   * One header list, uncompressed and counted as RFC 9113 10.5.1 says; tokens and forwarded headers
+   * fit in it.
+   */
   http2HeaderListBytesMax: 64 * KIB,
   /** One header block as sent, and the CONTINUATION frames that it may be cut into. */
   http2HeaderBlockBytesMax: 64 * KIB,
@@ -121,22 +142,29 @@ export const LIMITS = {
   http2OpenHeaderBytesMax: 8 * MIB,
   /** Reply bytes queued on one stream, past which its writer is asked to wait for `onDrain`. */
   http2StreamQueueBytes: 1 * MIB,
-  /** Reply bytes queued on one connection: past it further writes reset their stream, new streams are refused. */
+  /**
+   * Reply bytes queued on one connection: past it further writes reset their stream, new streams
+   * are refused.
+   */
   http2ConnectionQueueBytesMax: 64 * MIB,
   /**
-   * Request bytes held for messages that have not ended yet, on one connection and on all; past it a request is
-   * refused.
+   * Request bytes held for messages that have not ended yet, on one connection and on all; past it
+   * a request is refused.
    */
   http2ConnectionHeldBytesMax: 128 * MIB,
   http2ServerHeldBytesMax: 512 * MIB,
   /** Bytes given to the socket and not yet taken by the kernel, past which no further DATA is framed. */
   http2OutboxBytes: 256 * KIB,
-  /** Output that may wait while the socket is full (acks, small replies); past it the connection is not read. */
+  /**
+   * Output that may wait while the socket is full (acks, small replies); past it the connection is
+   * not read.
+   */
   http2UnreadOutputBytesMax: 64 * KIB,
   /**
-   * Floods, as token buckets: a burst, and what comes back each second. Resets: by the client, and by the server
-   * when the client provoked them. Pings: those of Go clients come once per round trip while data flows, so each
-   * reply frame also brings one back. Idle frames: PRIORITY, unknown types, empty DATA.
+   * Floods, as token buckets: a burst, and what comes back each second. Resets: by the client, and
+   * by the server when the client provoked them. Pings: those of Go clients come once per round
+   * trip while data flows, so each reply frame also brings one back. Idle frames: PRIORITY,
+   * unknown types, empty DATA.
    */
   http2ResetsBurst: 2000,
   http2ResetsPerSecond: 200,

@@ -1,6 +1,6 @@
 /**
- * Typed access to decoded CBOR arrays: each reader names the field in its error, so that a broken frame says what is
- * wrong with it. Throws `WireError` only.
+ * Typed access to decoded CBOR arrays: each reader names the field in its error, so that a broken
+ * frame says what is wrong with it. Throws `WireError` only.
  */
 import { EMPTY } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";

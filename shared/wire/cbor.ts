@@ -1,8 +1,9 @@
 /**
- * The subset of CBOR (RFC 8949) that links speak: definite arrays, integers, float64, byte and text strings, booleans and
- * null. cbor-x does the coding, in its build without `eval`; `decodeCbor` walks the input first, so that tags, maps,
- * indefinite lengths, deep nesting and lengths beyond the input never reach it. Integers past 32 bits travel as float64
- * (cbor-x writes them so), 64-bit ids as 8 bytes. Decoded byte strings are views of the input.
+ * The subset of CBOR (RFC 8949) that links speak: definite arrays, integers, float64, byte and
+ * text strings, booleans and null. cbor-x does the coding, in its build without `eval`;
+ * `decodeCbor` walks the input first, so that tags, maps, indefinite lengths, deep nesting and
+ * lengths beyond the input never reach it. Integers past 32 bits travel as float64 (cbor-x writes
+ * them so), 64-bit ids as 8 bytes. Decoded byte strings are views of the input.
  */
 import { Encoder } from "cbor-x/index-no-eval";
 import type { Bytes } from "../base/bytes.ts";
@@ -37,7 +38,10 @@ export function decodeCbor(bytes: Bytes): unknown {
   }
 }
 
-/** A plain Uint8Array over the same memory: Node's Buffer has a `slice` that does not copy, which surprises shared code. */
+/**
+ * A plain Uint8Array over the same memory: Node's Buffer has a `slice` that does not copy, which
+ * surprises shared code.
+ */
 function plain(bytes: Bytes): Bytes {
   return bytes.constructor === Uint8Array
     ? bytes

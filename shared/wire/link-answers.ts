@@ -1,6 +1,7 @@
 /**
- * Byte layout of a method's answer: [id, method, revision, raftTerm, ...] after the frame's kind; `link-codec.ts` has
- * the frame around it. Methods are numbered by their place in `LINK_METHODS`, which only grows at its end.
+ * Byte layout of a method's answer: [id, method, revision, raftTerm, ...] after the frame's kind;
+ * `link-codec.ts` has the frame around it. Methods are numbered by their place in `LINK_METHODS`,
+ * which only grows at its end.
  */
 import {
   bytesOf,

@@ -1,23 +1,30 @@
 /**
- * Byte layout of the link's frames, version `LINK_VERSION`. A batch is one CBOR array of frames; a frame is an array whose
- * first item is its kind. Items past the known ones are ignored, so that a frame can grow at its end.
+ * Byte layout of the link's frames, version `LINK_VERSION`. A batch is one CBOR array of frames; a
+ * frame is an array whose first item is its kind. Items past the known ones are ignored, so that a
+ * frame can grow at its end.
  *
- *   caller's side                                          peer's side
- *   [0, version, role, token]              hello           [16, version, clusterId, memberId]          welcome
- *   [1, id, timeout, flags, method, ...]   call            [17, id, method, revision, term, ...]       result
- *   [2, id]                                cancel          [18, id, failure]                           error
- *   [3, stream, flags]                     watchOpen       [19, stream, revision, term, watchId, flags,
- *   [4, stream, key, rangeEnd, start,                           compactRevision, reason, [event...]]   watchResponse
- *       flags, watchId]                    watchCreate     [20, stream, failure]                       watchEnd
- *   [5, stream, watchId]                   watchCancel     [21, failure]                               bye
- *   [6, stream]                            watchProgress
- *   [7, stream]                            watchClose
+ * From the caller's side:
+ *   hello          [0, version, role, token]
+ *   call           [1, id, timeout, flags, method, ...]
+ *   cancel         [2, id]
+ *   watchOpen      [3, stream, flags]
+ *   watchCreate    [4, stream, key, rangeEnd, start, flags, watchId]
+ *   watchCancel    [5, stream, watchId]
+ *   watchProgress  [6, stream]
+ *   watchClose     [7, stream]
+ * From the peer's side:
+ *   welcome        [16, version, clusterId, memberId]
+ *   result         [17, id, method, revision, term, ...]
+ *   error          [18, id, failure]
+ *   watchResponse  [19, stream, revision, term, watchId, flags, compactRevision, reason, [event...]]
+ *   watchEnd       [20, stream, failure]
+ *   bye            [21, failure]
  *
- * Flags of a call: 1 requireLeader, 2 serializable (range, txn), linearizable (memberList), physical (compact) or
- * keys (leaseTimeToLive). Of watchCreate: 1 progressNotify, 2 noPut, 4 noDelete, 8 previousKv, 16 fragment. Of
- * watchResponse: 1 created, 2 canceled, 4 fragment.
+ * Flags of a call: 1 requireLeader, 2 serializable (range, txn), linearizable (memberList),
+ * physical (compact) or keys (leaseTimeToLive). Of watchCreate: 1 progressNotify, 2 noPut, 4
+ * noDelete, 8 previousKv, 16 fragment. Of watchResponse: 1 created, 2 canceled, 4 fragment.
  */
-import { EMPTY, concatBytes } from "../base/bytes.ts";
+import { concatBytes } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { assert } from "../base/assert.ts";
 import { WireError, decodeCbor, encodeCbor } from "./cbor.ts";
@@ -53,6 +60,13 @@ export function joinFrames(frames: readonly Bytes[]): Bytes {
   const header = encodeCbor(frames.length);
   header[0] = (header[0] as number) | 0x80;
   return concatBytes(header, ...frames);
+}
+
+/** Several batches as one, for carriers that take one answer. */
+export function joinBatches(batches: readonly Bytes[]): Bytes {
+  const [only] = batches;
+  if (batches.length === 1 && only !== undefined) return only;
+  return joinFrames(batches.flatMap((batch) => listOf(decodeCbor(batch), "batch").map(encodeCbor)));
 }
 
 export function encodeCallFrame(frame: LinkCallFrame): Bytes {
@@ -256,7 +270,10 @@ export function encodeReplyFrame(frame: LinkReplyFrame): Bytes {
   }
 }
 
-/** A list of events as CBOR: the part of a watch response that is the same for all watchers, to be kept and sent again. */
+/**
+ * A list of events as CBOR: the part of a watch response that is the same for all watchers, to be
+ * kept and sent again.
+ */
 export function encodeEvents(events: readonly LinkEvent[]): Bytes {
   return encodeCbor(events.map(encodeEvent));
 }
@@ -335,7 +352,3 @@ function watchResponseOf(fields: Fields): LinkWatchResponse {
     events: listOf(fields[8], "events").map(eventOf),
   };
 }
-
-/** A batch without frames: what a POST with nothing to say gets. */
-export const EMPTY_BATCH: Bytes = joinFrames([]);
-assert(EMPTY_BATCH.length === 1 && EMPTY.length === 0, "an empty batch is one byte");

@@ -1,6 +1,6 @@
 /**
- * Byte layout of the link's values, each a CBOR array (`link-codec.ts` has the frames around them). Numbers in flags
- * are bits; ids are 8 bytes (0 for none).
+ * Byte layout of the link's values, each a CBOR array (`link-codec.ts` has the frames around
+ * them). Numbers in flags are bits; ids are 8 bytes (0 for none).
  *
  *   key-value  [key, value, createRevision, modRevision, version, lease]
  *   range      [0, key, rangeEnd, revision, limit, flags, minMod, maxMod, minCreate, maxCreate]

@@ -1,16 +1,20 @@
 /**
- * The link protocol's vocabulary: what a TypeScript client or the edge says to a peer, and what it answers. The same
- * frames travel over WebSocket (binary messages, each one batch of frames; calls are pipelined, watch responses are
- * pushed) and over HTTP POST (one batch in, one out, no push). `link-codec.ts` owns the byte layout and the version.
+ * The link protocol's vocabulary: what a TypeScript client or the edge says to a peer, and what it
+ * answers. The same frames travel over WebSocket (binary messages, each one batch of frames; calls
+ * are pipelined, watch responses are pushed) and over HTTP POST (one batch in, one out, no push).
+ * `link-codec.ts` owns the byte layout and the version.
  *
- * A session begins with one `hello`; the peer answers `welcome`, or `bye` and closes. Calls carry an id of the caller's
- * choice that is not in use; each is answered once, by `result` or `error`, in any order. A frame that breaks the protocol
- * is answered with `bye` and the close of the link.
+ * A session begins with one `hello`; the peer answers `welcome`, or `bye` and closes. Calls carry
+ * an id of the caller's choice that is not in use; each is answered once, by `result` or `error`,
+ * in any order. A frame that breaks the protocol is answered with `bye` and the close of the link.
  */
 import type { Bytes } from "../base/bytes.ts";
 import type { DeleteRangeOp, PutOp, RangeOp, TxnOp } from "./command.ts";
 
-/** Raised when frames change in a way that old ends can't read; decoders ignore items that they don't know at a frame's end. */
+/**
+ * Raised when frames change in a way that old ends can't read; decoders ignore items that they
+ * don't know at a frame's end.
+ */
 export const LINK_VERSION = 1;
 
 /** Who speaks: an app, or the edge on behalf of many. */
@@ -74,14 +78,14 @@ export interface LinkMethods {
   };
   compact: {
     request: { readonly revision: number; readonly physical: boolean };
-    answer: Readonly<Record<never, never>>;
+    answer: unknown;
   };
   leaseGrant: {
     /** `id` 0n: the peer chooses. */
     request: { readonly id: bigint; readonly ttlSeconds: bigint };
     answer: { readonly id: bigint; readonly ttlSeconds: number };
   };
-  leaseRevoke: { request: { readonly id: bigint }; answer: Readonly<Record<never, never>> };
+  leaseRevoke: { request: { readonly id: bigint }; answer: unknown };
   leaseKeepAlive: {
     request: { readonly ids: readonly bigint[] };
     /** One per id, in order; 0: unknown or expired. */
@@ -95,12 +99,12 @@ export interface LinkMethods {
       readonly keys: readonly Bytes[];
     };
   };
-  leases: { request: Readonly<Record<never, never>>; answer: { readonly ids: readonly bigint[] } };
+  leases: { request: unknown; answer: { readonly ids: readonly bigint[] } };
   memberList: {
     request: { readonly linearizable: boolean };
     answer: { readonly members: readonly LinkMember[] };
   };
-  status: { request: Readonly<Record<never, never>>; answer: LinkStatus };
+  status: { request: unknown; answer: LinkStatus };
 }
 
 export type LinkMethod = keyof LinkMethods;
@@ -180,7 +184,10 @@ export interface LinkWatchResponse {
   readonly events: readonly LinkEvent[];
 }
 
-/** What the caller's side sends. `stream`: the caller's number for a watch stream; it may hold many watches. */
+/**
+ * What the caller's side sends. `stream`: the caller's number for a watch stream; it may hold many
+ * watches.
+ */
 export type LinkCallFrame =
   | {
       readonly kind: "hello";
