@@ -363,6 +363,7 @@ export class WriteAheadLog implements LogStore {
     this.#previous = end.previous;
     this.#ordinal = end.ordinal;
     this.#openLowest = Infinity;
+    this.#raiseCommit();
     this.#sealedHardState = this.#hardState;
     this.#sealedLast = this.#lastPosition();
     this.#durableIndex = this.#entries.lastIndex;
@@ -376,6 +377,14 @@ export class WriteAheadLog implements LogStore {
     this.#file.truncate(end.position);
     this.#file.truncate(Math.max(end.position, this.#segmentBytes));
     this.#file.sync();
+  }
+
+  /** Only committed entries are compacted, yet the last commit mark may not have been flushed. */
+  #raiseCommit(): void {
+    const state = this.#hardState;
+    const compacted = this.#entries.firstIndex - 1;
+    if (state === undefined || state.commit >= compacted) return;
+    this.#hardState = { ...state, commit: compacted };
   }
 
   #replayItem(item: Item, found: FoundSegment): void {

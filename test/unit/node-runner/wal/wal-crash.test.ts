@@ -67,8 +67,8 @@ function nextWrite(prng: Prng, model: Model, sequence: number): LogWrite {
     const snapshot = { index, term: term + 1 };
     return write(sequence, { snapshot, hardState: hardState(term + 1, index) });
   }
-  if (roll < 4) {
-    const state = hardState(term, prng.between(commit, model.last), model.hardState?.vote);
+  if (roll < 4 && model.hardState !== undefined) {
+    const state = hardState(term, prng.between(commit, model.last), model.hardState.vote);
     return write(sequence, { hardState: state, mustSync: false });
   }
   const replace = roll < 6 && model.last > commit;
@@ -122,7 +122,12 @@ describe("power failures", () => {
         const found = possible.findLast((model) => holds(log, model));
         if (found === undefined)
           throw new Error(`after crash ${crash} the log holds no possible state`);
-        possible = runUntilCrash({ disk, log, start: found, prng });
+        possible = runUntilCrash({
+          disk,
+          log,
+          start: { ...found, hardState: log.hardState },
+          prng,
+        });
       }
     },
   );
