@@ -67,7 +67,8 @@ export function prefixEnd(prefix: Bytes): Bytes | undefined {
   for (let position = prefix.length - 1; position >= 0; position -= 1) {
     const byte = prefix[position] as number;
     if (byte === 0xff) continue;
-    const end = prefix.slice(0, position + 1);
+    // Not `slice`: that of a Buffer shares its bytes.
+    const end = Uint8Array.from(prefix.subarray(0, position + 1));
     end[position] = byte + 1;
     return end;
   }

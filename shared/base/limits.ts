@@ -67,6 +67,13 @@ export const LIMITS = {
    */
   walSegmentBytes: 64 * MIB,
 
+  /** A batch of the LMDB backend begins after so long, or so many rows (etcd: 100 ms and 10 000). */
+  backendBatchMilliseconds: 100,
+  backendBatchRowsMax: 10_000,
+  /** Rows and their bytes that wait for LMDB, past which the backend is congested. */
+  backendPendingRowsMax: 50_000,
+  backendPendingBytesMax: 64 * MIB,
+
   /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
   stretchRowsMax: 10_000,
   stretchBytesMax: 4 * MIB,

@@ -1,0 +1,292 @@
+/**
+ * One LMDB environment: a tree per table, the tree "long" for what long keys add (`long-keys.ts`),
+ * and the tree "store" with the format ("format") and the index of the last commit ("index"), both
+ * 8 bytes big-endian.
+ *
+ * Reads see the last commit. Commits run on lmdb-js's own thread; their promise resolves when the
+ * commit is flushed: `overlappingSync` is off, so that a commit that readers see is on the disk,
+ * and the state after a crash is the last commit whose promise could resolve, or a later one,
+ * whole.
+ *
+ * Measured here (50 000 rows, keys of 40 bytes): a get 1.1 us, a scan of one row 2.1 us, each
+ * further row 0.5 us (the same with an explicit transaction costs 4.2 us, as it can't reuse
+ * cursors). Queuing a row for commit costs the main thread 0.7-1 us; a synchronous transaction 3.7
+ * us a row and the flush.
+ */
+import { open } from "lmdb";
+import type { Database, RootDatabase, RootDatabaseOptions, Transaction } from "lmdb";
+import { EMPTY, concatBytes, prefixEnd, readUint64, writeUint64 } from "../../shared/base/bytes.ts";
+import type { Bytes } from "../../shared/base/bytes.ts";
+import { BackendError, TABLES } from "../../shared/backend/backend.ts";
+import type { BackendSizes, ScanOptions, Table } from "../../shared/backend/backend.ts";
+import {
+  CHUNK_BYTES,
+  NODE_ID_BYTES,
+  POINTER_VALUE,
+  boundBelow,
+  longPath,
+  nodeBelow,
+  nodeRange,
+  rootOf,
+} from "./long-keys.ts";
+import { DELETED } from "./overlay.ts";
+import type { Overlay } from "./overlay.ts";
+
+/** Counts up when the layout of the database changes so that older programs can't read it. */
+export const DATABASE_FORMAT = 1;
+
+const PAGE_BYTES = 4096;
+/** Address space only; lmdb-js maps more when the database outgrows it. */
+const MAP_BYTES = 4 * 1024 * 1024 * 1024;
+const TREES_MAX = 16;
+const SMALLEST_KEY = Uint8Array.of(0);
+const FORMAT_KEY = Buffer.from("format");
+const INDEX_KEY = Buffer.from("index");
+
+type Tree = Database<Bytes, Bytes>;
+type Visit = (key: Bytes, value: Bytes) => boolean;
+
+/** A stable state of the environment; it keeps pages from reuse until it is released. */
+export type ReadTransaction = Transaction;
+
+/** Where a scan stands in one node: the way down to it is the chunks of the levels above. */
+interface Level {
+  readonly node: Bytes;
+  /** Bytes of the node's id in front of its rows' keys. */
+  readonly lead: number;
+  /** The chunk whose pointer leads here. */
+  readonly chunk: Bytes;
+  /** The range's bounds, as seen from inside the node. */
+  readonly start: Bytes | undefined;
+  readonly end: Bytes | undefined;
+  readonly rows: Iterator<{ key: Bytes; value: Bytes }>;
+}
+
+/** Says whether a key with this prefix, longer than it, is there once a commit is done. */
+export type HasLonger = (table: Table, prefix: Bytes) => boolean;
+
+/**
+ * lmdb-js reuses its buffers: what is handed out is a copy, and a plain `Uint8Array` (slices of a
+ * `Buffer` share).
+ */
+function copyOf(source: Bytes, start: number, end: number): Bytes {
+  const length = end - start;
+  const copy = new Uint8Array(length);
+  if (length > 64) copy.set(new Uint8Array(source.buffer, source.byteOffset + start, length));
+  else for (let at = 0; at < length; at += 1) copy[at] = source[start + at] as number;
+  return copy;
+}
+
+const TREE_OPTIONS: RootDatabaseOptions = {
+  encoder: {
+    encode: (value: Bytes): Bytes => value,
+    decode: (source: Bytes): Bytes => copyOf(source, 0, source.length),
+  },
+  keyEncoder: {
+    writeKey(key: Bytes, target: Bytes, start: number): number {
+      target.set(key, start);
+      return start + key.length;
+    },
+    readKey: copyOf,
+  },
+};
+
+function encodeNumber(value: number): Bytes {
+  const bytes = new Uint8Array(8);
+  writeUint64(bytes, 0, value);
+  return bytes;
+}
+
+export class Environment {
+  readonly #root: RootDatabase<Bytes, Bytes>;
+  readonly #tables: Record<Table, Tree>;
+  readonly #long: Tree;
+  readonly #store: Tree;
+
+  /** Opens or makes the environment in this folder. Throws `BackendError`. */
+  static open(directory: string): Environment {
+    try {
+      return new Environment(directory);
+    } catch (cause) {
+      if (cause instanceof BackendError) throw cause;
+      throw new BackendError(
+        `the database in ${directory} can't be opened: ${(cause as Error).message}; it is damaged or not ours`,
+        { cause },
+      );
+    }
+  }
+
+  private constructor(directory: string) {
+    this.#root = open<Bytes, Bytes>({
+      path: directory,
+      noSubdir: false,
+      overlappingSync: false,
+      pageSize: PAGE_BYTES,
+      mapSize: MAP_BYTES,
+      maxDbs: TREES_MAX,
+      ...TREE_OPTIONS,
+    });
+    const tree = (name: string): Tree => this.#root.openDB<Bytes, Bytes>(name, TREE_OPTIONS);
+    this.#store = tree("store");
+    this.#long = tree("long");
+    const tables = TABLES.map((table) => [table, tree(table)]);
+    this.#tables = Object.fromEntries(tables) as Record<Table, Tree>;
+    this.#checkFormat(directory);
+  }
+
+  #checkFormat(directory: string): void {
+    const stored = this.#store.get(FORMAT_KEY);
+    if (stored === undefined) return;
+    const format = readUint64(stored, 0);
+    if (format === DATABASE_FORMAT) return;
+    const text = `the database in ${directory} has format ${format}, this version reads ${DATABASE_FORMAT}`;
+    throw new BackendError(format > DATABASE_FORMAT ? `${text}: a newer version wrote it` : text);
+  }
+
+  /** The index of the last commit; 0 for a new environment. */
+  get index(): number {
+    const stored = this.#store.get(INDEX_KEY);
+    return stored === undefined ? 0 : readUint64(stored, 0);
+  }
+
+  beginRead(): ReadTransaction {
+    this.refresh();
+    return this.#root.useReadTransaction();
+  }
+
+  /** Reads from now on see the last commit, not what the event loop's turn began with. */
+  refresh(): void {
+    this.#root.resetReadTxn();
+  }
+
+  get(table: Table, key: Bytes, transaction?: ReadTransaction): Bytes | undefined {
+    const options = transaction && { transaction };
+    if (key.length <= CHUNK_BYTES) return this.#tables[table].get(key, options);
+    return this.#long.get(longPath(table, key).row, options);
+  }
+
+  /** Calls `visit` for each row of the range until it answers false; returns the last answer. */
+  scan(table: Table, range: ScanOptions, visit: Visit, transaction?: ReadTransaction): boolean {
+    const reverse = range.reverse === true;
+    const rows = (tree: Tree, node: Bytes | undefined, start?: Bytes, end?: Bytes) =>
+      rowsOf(tree, { node, start, end, reverse, transaction });
+    const { start, end } = range;
+    const node = rootOf(table);
+    const root = { node, lead: 0, chunk: EMPTY, start, end };
+    const stack: Level[] = [{ ...root, rows: rows(this.#tables[table], undefined, start, end) }];
+    try {
+      for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+        const next = top.rows.next();
+        if (next.done === true) {
+          stack.pop();
+          continue;
+        }
+        const { key, value } = next.value;
+        if (key.length - top.lead <= CHUNK_BYTES) {
+          const whole = stack.length === 1 ? key : wholeKey(stack, key.subarray(top.lead));
+          if (!visit(whole, value)) return false;
+          continue;
+        }
+        const chunk = key.subarray(top.lead, top.lead + CHUNK_BYTES);
+        const node = nodeBelow(top.node, chunk);
+        const start = boundBelow(top.start, chunk);
+        const end = boundBelow(top.end, chunk);
+        const inside = rows(this.#long, node, start, end);
+        stack.push({ node, lead: NODE_ID_BYTES, chunk, start, end, rows: inside });
+      }
+      return true;
+    } finally {
+      for (const level of stack) level.rows.return?.();
+    }
+  }
+
+  /**
+   * Commits all rows of the overlay and the index in one transaction; resolves once flushed.
+   * `hasLonger` must answer for the state with the overlay on top.
+   */
+  async commit(overlay: Overlay, index: number, hasLonger: HasLonger): Promise<void> {
+    await this.#root.batch(() => {
+      for (const table of TABLES) {
+        overlay.maps[table].scan({}, (key, value) => {
+          if (key.length > CHUNK_BYTES) this.#writeLong(table, key, value, hasLonger);
+          else if (value === DELETED) void this.#tables[table].remove(key);
+          else void this.#tables[table].put(key, value);
+          return true;
+        });
+      }
+      void this.#store.put(FORMAT_KEY, encodeNumber(DATABASE_FORMAT));
+      void this.#store.put(INDEX_KEY, encodeNumber(index));
+    });
+    await this.#root.flushed;
+  }
+
+  #writeLong(table: Table, key: Bytes, value: Bytes, hasLonger: HasLonger): void {
+    const { tablePointer, pointers, row } = longPath(table, key);
+    if (value !== DELETED) {
+      void this.#tables[table].put(tablePointer, POINTER_VALUE);
+      for (const pointer of pointers) void this.#long.put(pointer, POINTER_VALUE);
+      void this.#long.put(row, value);
+      return;
+    }
+    void this.#long.remove(row);
+    // A level is in use if a key goes on behind it; then all above are too.
+    let [used, unused] = [0, pointers.length + 1];
+    while (used < unused) {
+      const middle = (used + unused + 1) >> 1;
+      if (hasLonger(table, key.subarray(0, middle * CHUNK_BYTES))) used = middle;
+      else unused = middle - 1;
+    }
+    for (const pointer of pointers.slice(Math.max(0, used - 1))) void this.#long.remove(pointer);
+    if (used === 0) void this.#tables[table].remove(tablePointer);
+  }
+
+  sizes(): BackendSizes {
+    const stats = (tree: Tree): Record<string, unknown> => ({ ...tree.getStats() });
+    let pages = 2;
+    const trees = [...TABLES.map((table) => this.#tables[table]), this.#long, this.#store];
+    for (const tree of trees) pages += pagesOf(stats(tree));
+    const root = stats(this.#root);
+    pages += pagesOf(root) + pagesOf(root["free"] as Record<string, unknown>);
+    const totalBytes = (Number(root["lastPageNumber"]) + 1) * PAGE_BYTES;
+    return { totalBytes, inUseBytes: Math.min(totalBytes, pages * PAGE_BYTES) };
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close();
+  }
+}
+
+function pagesOf(stats: Record<string, unknown>): number {
+  const names = ["treeBranchPageCount", "treeLeafPageCount", "overflowPages"];
+  return names.reduce((pages, name) => pages + Number(stats[name]), 0);
+}
+
+function wholeKey(stack: readonly Level[], rest: Bytes): Bytes {
+  return concatBytes(...stack.slice(1).map((level) => level.chunk), rest);
+}
+
+/** The rows of a table's own tree, or of one node, that a range can touch. */
+function rowsOf(
+  tree: Tree,
+  options: {
+    node: Bytes | undefined;
+    start: Bytes | undefined;
+    end: Bytes | undefined;
+    reverse: boolean;
+    transaction: ReadTransaction | undefined;
+  },
+): Iterator<{ key: Bytes; value: Bytes }> {
+  const { node, reverse } = options;
+  const { start, end, inclusiveEnd } = nodeRange(node, options.start, options.end);
+  const transaction = options.transaction && { transaction: options.transaction };
+  const range = reverse
+    ? { start: end, end: start ?? SMALLEST_KEY, exclusiveStart: !inclusiveEnd, inclusiveEnd: true }
+    : { start, end, inclusiveEnd };
+  const rows = tree.getRange({ ...range, reverse, ...transaction } as never);
+  return rows[Symbol.iterator]();
+}
+
+/** The first key behind `prefix` that starts with it, and the end of those that do. */
+export function longerThan(prefix: Bytes): ScanOptions {
+  return { start: concatBytes(prefix, SMALLEST_KEY), end: prefixEnd(prefix) };
+}

@@ -1,0 +1,78 @@
+/** Reads of overlays, the newest first, on top of an environment. */
+import type { Bytes } from "../../shared/base/bytes.ts";
+import type { ScanOptions, Table } from "../../shared/backend/backend.ts";
+import type { Environment, HasLonger, ReadTransaction } from "./environment.ts";
+import { longerThan } from "./environment.ts";
+import { DELETED, OverlayCursor } from "./overlay.ts";
+import type { Overlay } from "./overlay.ts";
+
+export function layeredGet(
+  layers: readonly Overlay[],
+  base: Environment,
+  table: Table,
+  key: Bytes,
+  transaction?: ReadTransaction,
+): Bytes | undefined {
+  for (const layer of layers) {
+    const map = layer.maps[table];
+    const value = map.size === 0 ? undefined : map.get(key);
+    if (value !== undefined) return value === DELETED ? undefined : value;
+  }
+  return base.get(table, key, transaction);
+}
+
+export interface Scan {
+  readonly table: Table;
+  readonly options: ScanOptions;
+  readonly visit: (key: Bytes, value: Bytes) => boolean;
+  readonly transaction?: ReadTransaction | undefined;
+}
+
+export function layeredScan(layers: readonly Overlay[], base: Environment, scan: Scan): void {
+  const { table, options, visit, transaction } = scan;
+  const { start, end } = options;
+  if (start !== undefined && end !== undefined && isEmptyRange(start, end)) return;
+  const overlay = new OverlayCursor(layers, table, options);
+  if (overlay.atEnd) {
+    base.scan(table, options, visit, transaction);
+    return;
+  }
+  const wanted = base.scan(
+    table,
+    options,
+    (key, value) => {
+      while (!overlay.atEnd) {
+        const order = overlay.compareTo(key);
+        if (order > 0) break;
+        const [newerKey, newer] = [overlay.key, overlay.value];
+        overlay.next();
+        if (newer !== DELETED && !visit(newerKey, newer)) return false;
+        if (order === 0) return true;
+      }
+      return visit(key, value);
+    },
+    transaction,
+  );
+  if (!wanted) return;
+  while (!overlay.atEnd) {
+    const { key, value } = overlay;
+    overlay.next();
+    if (value !== DELETED && !visit(key, value)) return;
+  }
+}
+
+function isEmptyRange(start: Bytes, end: Bytes): boolean {
+  return Buffer.compare(start, end) >= 0;
+}
+
+export function layersHaveLonger(layers: readonly Overlay[], base: Environment): HasLonger {
+  return (table, prefix) => {
+    let found = false;
+    const visit = (): boolean => {
+      found = true;
+      return false;
+    };
+    layeredScan(layers, base, { table, options: longerThan(prefix), visit });
+    return found;
+  };
+}
