@@ -182,7 +182,7 @@ describe("compaction", () => {
     log.append(write(2, { snapshot, hardState: hardState(7, 500), entries: [entry(501, 7)] }));
     disk.drain();
     expect([log.firstIndex, log.lastIndex, log.termOf(500)]).toEqual([501, 501, 7]);
-    log.append(write(3, { entries: entriesFrom(502, 30, 7, 300) }));
+    log.append(write(3, { entries: entriesFrom(502, 30, 7, 300), hardState: hardState(7, 520) }));
     disk.drain();
     log.compact(510);
     log.append(write(4, { entries: [entry(532, 7)] }));
