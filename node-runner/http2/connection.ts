@@ -102,9 +102,8 @@ export class Http2Connection implements FrameSink, StreamOwner {
     this.#outbox.cork();
     this.#reader.read(chunk);
     this.#outbox.uncork();
-    if (this.#outbox.isFull && this.#outbox.bytes > LIMITS.http2UnreadOutputBytesMax) {
-      this.socket.pause();
-    }
+    const unread = this.#outbox.bytes + this.sender.queuedBytes;
+    if (this.#outbox.isFull && unread > LIMITS.http2UnreadOutputBytesMax) this.socket.pause();
   }
 
   #drained(): void {

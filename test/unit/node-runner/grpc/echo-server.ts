@@ -11,6 +11,13 @@ import type {
   StreamMethod,
   UnaryMethod,
 } from "../../../../node-runner/grpc/service.ts";
+import { http1Listener } from "../../../../node-runner/http2/http1-exchange.ts";
+import { serveHttp } from "../../../../node-runner/http2/http2-exchange.ts";
+import {
+  readBody,
+  type HttpRequest,
+  type HttpResponse,
+} from "../../../../node-runner/http2/http-handler.ts";
 import { Http2Server, type Http2ServerOptions } from "../../../../node-runner/http2/server.ts";
 
 /** Messages of the echo services are bytes: whatever the client's codec makes of them. */
@@ -30,6 +37,8 @@ export interface EchoEvents {
   closed: number;
   halfClosed: number;
   drained: number;
+  /** Messages that Flow has sent. */
+  flowed: number;
 }
 
 function unary(handle: Unary["handle"]): Unary {
@@ -82,6 +91,7 @@ function echoServices(events: EchoEvents): Services {
           const flow = (): void => {
             while (left > 0 && !call.isOver) {
               left -= 1;
+              events.flowed += 1;
               if (!call.send(message)) return;
             }
             if (left === 0) call.end();
@@ -101,6 +111,23 @@ function echoServices(events: EchoEvents): Services {
   };
 }
 
+/** Answers `<version> <method> <target> <body>`; `/abort` never answers, `/large` answers with a MiB. */
+function echoHttp(request: HttpRequest, response: HttpResponse): void {
+  if (request.target === "/abort") return;
+  if (request.target === "/large") {
+    response.end(Buffer.alloc(1024 * 1024, 1));
+    return;
+  }
+  void readBody(request, 100_000).then(
+    (body) => {
+      response.writeHead(body === undefined ? 413 : 200, { "content-type": "text/plain" });
+      response.write(`${request.httpVersion} ${request.method} ${request.target} `);
+      response.end(body ?? "too large");
+    },
+    () => undefined,
+  );
+}
+
 export interface EchoServer {
   readonly port: number;
   readonly server: Http2Server;
@@ -118,7 +145,7 @@ export async function startEchoServer(
     tls?: TlsOptions;
   } = {},
 ): Promise<EchoServer> {
-  const events: EchoEvents = { cancelled: 0, closed: 0, halfClosed: 0, drained: 0 };
+  const events: EchoEvents = { cancelled: 0, closed: 0, halfClosed: 0, drained: 0, flowed: 0 };
   const handled: string[] = [];
   const unexpected: unknown[] = [];
   const grpc = new GrpcServer({
@@ -133,11 +160,11 @@ export async function startEchoServer(
     ...options.grpc,
   });
   const server = new Http2Server({
-    http1: createServer((request, response) => response.end(`http1 ${request.url ?? ""}`)),
-    onStream: (stream, connection) => {
-      if (isGrpc(stream.head)) return grpc.accept(stream, connection);
-      throw new Error("the echo server speaks gRPC only");
-    },
+    http1: createServer(http1Listener(echoHttp)),
+    onStream: (stream, connection) =>
+      isGrpc(stream.head)
+        ? grpc.accept(stream, connection)
+        : serveHttp(echoHttp, stream, connection),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     ...options.http2,
   });

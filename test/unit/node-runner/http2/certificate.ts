@@ -1,0 +1,22 @@
+/** A self-signed certificate for 127.0.0.1 and localhost, for tests alone; valid for a hundred years. */
+
+export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBojCCAUegAwIBAgIUbflpnm2FD4p2Gn2MH0Xu6yMONVwwCgYIKoZIzj0EAwIw
+FzEVMBMGA1UEAwwMcXVvcmF0ZSB0ZXN0MCAXDTI2MTEyMTA0NTU1M1oYDzIxMjYx
+MDI4MDQ1NTUzWjAXMRUwEwYDVQQDDAxxdW9yYXRlIHRlc3QwWTATBgcqhkjOPQIB
+BggqhkjOPQMBBwNCAASISgj8JbsxjndLBsyKrvyBBZR3y36/0vUnahkLBBD2XB9+
+YVP8sf0ZEofi2I/PHpHjYbuJDc9qT6L3d3IWsz/Eo28wbTAdBgNVHQ4EFgQUzqMZ
+P6GBvNObUYcKwYKpxBNik2kwHwYDVR0jBBgwFoAUzqMZP6GBvNObUYcKwYKpxBNi
+k2kwDwYDVR0TAQH/BAUwAwEB/zAaBgNVHREEEzARhwR/AAABgglsb2NhbGhvc3Qw
+CgYIKoZIzj0EAwIDSQAwRgIhAO9e1p+WpCPXqfrH7Q5YgCHybum05YGFNk/Nre1z
+XPUtAiEAv1vV5WHJCOCdwO5ApbVgKwkc+3cNlOBzVXcNyLbTuUw=
+-----END CERTIFICATE-----
+`;
+
+/** Its key: no secret, as it protects nothing. */
+export const KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgrd8+rHgtamrhIcMp
+FtW036rt0Z5myTdqGmJnBV4Lo1GhRANCAASISgj8JbsxjndLBsyKrvyBBZR3y36/
+0vUnahkLBBD2XB9+YVP8sf0ZEofi2I/PHpHjYbuJDc9qT6L3d3IWsz/E
+-----END PRIVATE KEY-----
+`;
