@@ -41,6 +41,16 @@ export const LIMITS = {
    * MaxUncommittedEntriesSize).
    */
   uncommittedBytesMax: 64 * MIB,
+  /**
+   * Reads that one node waits for at once: hosts join their clients' reads into few, so this only
+   * stops a follower that lost count.
+   */
+  readsPendingMax: 65_536,
+  /**
+   * Read rounds that are under way at once: a second one starts while the first travels, and later
+   * reads share the next one.
+   */
+  readRoundsInFlightMax: 2,
   /** Committed bytes that are handed to apply in one Ready. */
   committedBytesMax: 4 * MIB,
   /**

@@ -103,7 +103,16 @@ export type Message = Envelope &
         /** Asked by a leader that hands over: the lease of the current leader doesn't count. */
         readonly transfer: boolean;
       }
-    | { readonly type: "voteReply" | "preVoteReply"; readonly reject: boolean }
+    | {
+        readonly type: "voteReply" | "preVoteReply";
+        readonly reject: boolean;
+        /**
+         * What the voter knows to be committed, and that entry's term (0: unknown). A candidate
+         * that has this entry learns that its log is committed up to there.
+         */
+        readonly commit: number;
+        readonly commitTerm: number;
+      }
     | { readonly type: "snapshot"; readonly snapshot: SnapshotMark }
     | { readonly type: "timeoutNow" }
     | { readonly type: "propose"; readonly entries: readonly ProposedEntry[] }
