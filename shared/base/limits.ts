@@ -98,6 +98,13 @@ export const LIMITS = {
    * one stretch.
    */
   leaseRevokesPerEntryMax: 500,
+  /**
+   * Leases from which on a new leader spreads their expiry, and how many it lets expire in a second (etcd: 1000, 750).
+   */
+  leasesSpreadFrom: 1000,
+  leaseExpiriesPerSecond: 750,
+  /** Leases that one search for expired ones looks at, so that it never holds up heartbeats. */
+  leaseLooksPerPassMax: 32_768,
 
   /**
    * Revisions of history in one watch response, and watchers that one catch-up pass serves (etcd:
