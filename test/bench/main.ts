@@ -1,0 +1,162 @@
+/**
+ * `npm run bench`: Quorate against Debian's etcd on this machine, in one interleaved run. `--help` tells the options;
+ * test/README.md tells what the figures mean. Ends with exit code 1 when a call failed or a check found a lost write.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { compareCell, type Cell, type CellResult, type CompareOptions } from "./compare.ts";
+import { measureIdle } from "./idle.ts";
+import { WORKLOADS, type Workload } from "./load.ts";
+import { compareTable, idleTable, loadLine, machineLine, runLine, type IdleRow } from "./report.ts";
+import { SIDES, type Side } from "./sides.ts";
+
+const HELP = `npm run bench -- [options]
+  --members 1,3         cluster sizes
+  --clients 1,100,1000  clients, each with one call under way
+  --workload LIST       of put, range (linearizable), serializable, idle; all unless given
+  --sides etcd,quorate  which sides run
+  --connections N       connections for all clients; 10 clients share one unless given
+  --to members|leader   connections go to all members in turns (default) or to the leader only
+  --rounds 3            rounds per cell; each runs both sides on fresh data
+  --seconds 3           measured seconds of a run, after a third of that to warm up
+  --idle-connections N  connections of the idle measurement (1000)
+  --seed N              of keys and values; printed
+  --quick               one round of one second, 100 clients unless --clients is given
+  --write               writes the tables to test/bench/RESULTS.md
+`;
+
+const RESULTS = new URL("RESULTS.md", import.meta.url);
+const IDLE_SECONDS = 10;
+
+function list<Item extends string>(text: string, allowed: readonly Item[], flag: string): Item[] {
+  return text.split(",").map((name) => {
+    const item = allowed.find((each) => each === name);
+    if (item === undefined) throw new Error(`--${flag}: ${name} is none of ${allowed.join(", ")}`);
+    return item;
+  });
+}
+
+function numbers(text: string, flag: string): number[] {
+  return text.split(",").map((part) => {
+    const value = Number(part);
+    if (!(value > 0)) throw new Error(`--${flag}: ${part} is no number above 0`);
+    return value;
+  });
+}
+
+function readOptions() {
+  const string = { type: "string" } as const;
+  const boolean = { type: "boolean" } as const;
+  const { values } = parseArgs({
+    options: {
+      members: string,
+      clients: string,
+      workload: string,
+      sides: string,
+      connections: string,
+      to: string,
+      rounds: string,
+      seconds: string,
+      "idle-connections": string,
+      seed: string,
+      quick: boolean,
+      write: boolean,
+      help: boolean,
+    },
+  });
+  const one = (text: string, flag: string) => numbers(text, flag)[0] as number;
+  const quick = values.quick ?? false;
+  const seconds = one(values.seconds ?? (quick ? "1" : "3"), "seconds");
+  const workloads = list(
+    values.workload ?? [...WORKLOADS, "idle"].join(","),
+    [...WORKLOADS, "idle"] as const,
+    "workload",
+  );
+  return {
+    help: values.help ?? false,
+    write: values.write ?? false,
+    members: numbers(values.members ?? "1,3", "members"),
+    clients: numbers(values.clients ?? (quick ? "100" : "1,100,1000"), "clients"),
+    workloads: workloads.filter((name): name is Workload => name !== "idle"),
+    idle: workloads.includes("idle"),
+    idleConnections: one(values["idle-connections"] ?? "1000", "idle-connections"),
+    compare: {
+      sides: list(values.sides ?? SIDES.join(","), SIDES, "sides"),
+      rounds: one(values.rounds ?? (quick ? "1" : "3"), "rounds"),
+      seed: one(values.seed ?? String((Date.now() % 1_000_000) + 1), "seed"),
+      connections:
+        values.connections === undefined ? undefined : one(values.connections, "connections"),
+      to: list(values.to ?? "members", ["members", "leader"] as const, "to")[0] ?? "members",
+      warmupMilliseconds: (seconds * 1000) / 3,
+      measureMilliseconds: seconds * 1000,
+    } satisfies CompareOptions,
+  };
+}
+
+type Options = ReturnType<typeof readOptions>;
+
+async function compareAll(options: Options): Promise<CellResult[]> {
+  const results: CellResult[] = [];
+  for (const members of options.members) {
+    for (const workload of options.workloads) {
+      for (const clients of options.clients) {
+        const cell: Cell = { members, clients, workload };
+        console.log(`\n${workload}, ${clients} client(s), ${members} member(s)`);
+        const result = await compareCell(cell, options.compare, (side, round, measured) => {
+          console.log(`  round ${round + 1} ${runLine(side, measured)}`);
+        });
+        results.push(result);
+      }
+    }
+  }
+  return results;
+}
+
+async function measureAllIdle(options: Options): Promise<IdleRow[]> {
+  const rows: IdleRow[] = [];
+  if (!options.idle) return rows;
+  for (const members of options.members) {
+    for (const side of options.compare.sides satisfies readonly Side[]) {
+      console.log(`\nidle, ${options.idleConnections} connections, ${members} member(s), ${side}`);
+      const connections = options.idleConnections;
+      const result = await measureIdle(side, { members, connections, seconds: IDLE_SECONDS });
+      rows.push({ side, members, result });
+    }
+  }
+  return rows;
+}
+
+function reportText(options: Options, tables: readonly string[]): string {
+  const { seed, rounds, measureMilliseconds, to } = options.compare;
+  const how = `Seed ${seed}, ${rounds} round(s) of ${measureMilliseconds / 1000} s, load to ${to}, ${loadLine()}.`;
+  return [`${machineLine()}.`, how, ...tables].join("\n\n");
+}
+
+/** Replaces what stands behind the marker of the file, and keeps the words before it. */
+function writeResults(text: string): void {
+  const marker = "<!-- npm run bench -- --write replaces everything below -->";
+  const [words] = readFileSync(RESULTS, "utf8").split(marker);
+  writeFileSync(RESULTS, `${words}${marker}\n\n${text}\n`);
+}
+
+async function main(): Promise<number> {
+  const options = readOptions();
+  if (options.help) {
+    console.log(HELP);
+    return 0;
+  }
+  console.log(`${machineLine()}\nseed ${options.compare.seed}, ${loadLine()}`);
+  const results = await compareAll(options);
+  const idleRows = await measureAllIdle(options);
+  const tables = [
+    ...(results.length > 0 ? [compareTable(results)] : []),
+    ...(idleRows.length > 0 ? [idleTable(idleRows)] : []),
+  ];
+  const text = reportText(options, tables);
+  console.log(`\n${text}`);
+  if (options.write) writeResults(text);
+  const runs = results.flatMap((result) => [...result.rounds.values()].flat());
+  return runs.some((run) => run.errors > 0) ? 1 : 0;
+}
+
+process.exitCode = await main();
