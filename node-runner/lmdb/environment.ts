@@ -19,6 +19,7 @@ import { EMPTY, concatBytes, prefixEnd, readUint64, writeUint64 } from "../../sh
 import type { Bytes } from "../../shared/base/bytes.ts";
 import { BackendError, TABLES } from "../../shared/backend/backend.ts";
 import type { BackendSizes, ScanOptions, Table } from "../../shared/backend/backend.ts";
+import { checkDatabaseFile } from "./file-check.ts";
 import {
   CHUNK_BYTES,
   NODE_ID_BYTES,
@@ -42,12 +43,22 @@ const TREES_MAX = 16;
 const SMALLEST_KEY = Uint8Array.of(0);
 const FORMAT_KEY = Buffer.from("format");
 const INDEX_KEY = Buffer.from("index");
+const INSTALLED_KEY = Buffer.from("installed");
 
 type Tree = Database<Bytes, Bytes>;
 type Visit = (key: Bytes, value: Bytes) => boolean;
 
 /** A stable state of the environment; it keeps pages from reuse until it is released. */
 export type ReadTransaction = Transaction;
+
+export interface Commit {
+  readonly overlay: Overlay;
+  readonly index: number;
+  /** Must answer for the state with the overlay on top. */
+  readonly hasLonger: HasLonger;
+  /** This completes a snapshot. */
+  readonly installs: boolean;
+}
 
 /** Where a scan stands in one node: the way down to it is the chunks of the levels above. */
 interface Level {
@@ -105,6 +116,7 @@ export class Environment {
 
   /** Opens or makes the environment in this folder. Throws `BackendError`. */
   static open(directory: string): Environment {
+    checkDatabaseFile(`${directory}/data.mdb`);
     try {
       return new Environment(directory);
     } catch (cause) {
@@ -135,18 +147,28 @@ export class Environment {
   }
 
   #checkFormat(directory: string): void {
-    const stored = this.#store.get(FORMAT_KEY);
-    if (stored === undefined) return;
-    const format = readUint64(stored, 0);
+    const format = this.#number(FORMAT_KEY) ?? DATABASE_FORMAT;
     if (format === DATABASE_FORMAT) return;
+    void this.#root.close();
     const text = `the database in ${directory} has format ${format}, this version reads ${DATABASE_FORMAT}`;
     throw new BackendError(format > DATABASE_FORMAT ? `${text}: a newer version wrote it` : text);
   }
 
   /** The index of the last commit; 0 for a new environment. */
   get index(): number {
-    const stored = this.#store.get(INDEX_KEY);
-    return stored === undefined ? 0 : readUint64(stored, 0);
+    return this.#number(INDEX_KEY) ?? 0;
+  }
+
+  /**
+   * The index that the snapshot had which this environment was made from; `undefined`: from none.
+   */
+  get installedIndex(): number | undefined {
+    return this.#number(INSTALLED_KEY);
+  }
+
+  #number(name: Bytes): number | undefined {
+    const stored = this.#store.get(name);
+    return stored === undefined ? undefined : readUint64(stored, 0);
   }
 
   beginRead(): ReadTransaction {
@@ -204,7 +226,8 @@ export class Environment {
    * Commits all rows of the overlay and the index in one transaction; resolves once flushed.
    * `hasLonger` must answer for the state with the overlay on top.
    */
-  async commit(overlay: Overlay, index: number, hasLonger: HasLonger): Promise<void> {
+  async commit(commit: Commit): Promise<void> {
+    const { overlay, index, hasLonger } = commit;
     await this.#root.batch(() => {
       for (const table of TABLES) {
         overlay.maps[table].scan({}, (key, value) => {
@@ -216,6 +239,7 @@ export class Environment {
       }
       void this.#store.put(FORMAT_KEY, encodeNumber(DATABASE_FORMAT));
       void this.#store.put(INDEX_KEY, encodeNumber(index));
+      if (commit.installs) void this.#store.put(INSTALLED_KEY, encodeNumber(index));
     });
     await this.#root.flushed;
   }

@@ -101,6 +101,12 @@ export class LmdbBackend implements Backend {
     return this.#durableIndex;
   }
 
+  /** The index that the snapshot had which was installed last; `undefined`: none ever was. */
+  get installedIndex(): number | undefined {
+    this.#assertUsable();
+    return this.#base.environment.installedIndex;
+  }
+
   get congested(): boolean {
     const frozen = this.#frozen?.overlay;
     const rows = this.#active.rows + (frozen?.rows ?? 0);
@@ -239,7 +245,7 @@ export class LmdbBackend implements Backend {
     }
     const environment = this.#base.environment;
     const hasLonger = layersHaveLonger([frozen.overlay], environment);
-    environment.commit(frozen.overlay, frozen.index, hasLonger).then(
+    environment.commit({ ...frozen, hasLonger, installs: false }).then(
       () => this.#endBatch(frozen),
       (cause: unknown) => {
         this.#faultOf(cause);

@@ -75,7 +75,7 @@ export class LmdbShadow implements ShadowBackend {
       try {
         this.#environment.refresh();
         const hasLonger = layersHaveLonger([overlay], this.#environment);
-        await this.#environment.commit(overlay, index, hasLonger);
+        await this.#environment.commit({ overlay, index, hasLonger, installs: index !== 0 });
       } catch (cause) {
         this.#fault = cause;
       }

@@ -22,9 +22,9 @@ import { assert } from "../../shared/base/assert.ts";
 import { concatBytes } from "../../shared/base/bytes.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { LogStore, LogWrite } from "../../shared/raft/log-store.ts";
+import { MemoryLog } from "../../shared/raft/memory-log.ts";
 import type { Entry, HardState } from "../../shared/raft/types.ts";
 import type { Files, OpenFile } from "../files/files.ts";
-import { Entries } from "./entries.ts";
 import type { Item, LogIdentity, LogPosition } from "./layout.ts";
 import { SPARE_NAME, encodeSegmentHeader, segmentName } from "./layout.ts";
 import { RecordWriter } from "./record-writer.ts";
@@ -73,7 +73,7 @@ export class WriteAheadLog implements LogStore {
   readonly #options: WalOptions;
   readonly #segmentBytes: number;
   readonly #schedule: (run: () => void) => void;
-  readonly #entries = new Entries();
+  readonly #entries = new MemoryLog();
   #hardState: HardState | undefined;
   #salt = 0;
 
@@ -192,6 +192,15 @@ export class WriteAheadLog implements LogStore {
     this.#guard(() => this.#removeSegments(index));
   }
 
+  /** At start: the backend holds an installed snapshot that the log doesn't know of yet. */
+  restartBehind(position: LogPosition): void {
+    assert(this.#appended === 0, "nothing was appended since the start");
+    assert(position.index > this.#entries.lastIndex, "the log ends before the snapshot");
+    this.#restart(position);
+    this.#mustSync = true;
+    this.#startSoon();
+  }
+
   /** Writes what is pending and gives the files back. Resolves also after a fault. */
   close(): Promise<void> {
     assert(this.#finished === undefined, "closed once");
@@ -207,7 +216,7 @@ export class WriteAheadLog implements LogStore {
   }
 
   #restart(position: LogPosition): void {
-    this.#entries.restart(position.index, position.term);
+    this.#entries.reset(position);
     this.#open.position("restart", position);
     this.#replaceFrom(0);
   }
@@ -392,7 +401,7 @@ export class WriteAheadLog implements LogStore {
       case "segment": {
         const { sequence, base } = item.start;
         if (this.#segments.length === 0 || this.#skipping) {
-          this.#entries.restart(base.index, base.term);
+          this.#entries.reset(base);
           this.#begin = base;
           this.#skipping = false;
         }
@@ -406,7 +415,7 @@ export class WriteAheadLog implements LogStore {
         return this.#replayEntry(item.entry);
       case "restart":
         this.#replaceFrom(0);
-        this.#entries.restart(item.position.index, item.position.term);
+        this.#entries.reset(item.position);
         this.#begin = item.position;
         this.#skipping = false;
         return;
