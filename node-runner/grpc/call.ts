@@ -100,7 +100,7 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
   }
 
   abstract onEnd(): void;
-  abstract onDrain(): void;
+  abstract onWritable(): void;
   /** A request's message, in the clear. */
   protected abstract request(bytes: Buffer): void;
   /** The call is over: the handler is told if it must be. */

@@ -11,7 +11,7 @@ export interface Expiring {
 }
 
 const SLICE = LIMITS.grpcDeadlineSliceMilliseconds;
-/** setTimeout takes no longer delay. */
+/** setTimeout takes no longer delay; a timer that fires before its slice just waits again. */
 const DELAY_MAX = 0x7fff_ffff;
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -62,8 +62,8 @@ export class Deadlines {
   #wait(slice: number): void {
     clearTimeout(this.#timer);
     this.#next = slice;
-    const delay = Math.min(slice * SLICE - performance.now(), DELAY_MAX);
-    this.#timer = setTimeout(() => this.#fire(), Math.max(delay, 0) + 1);
+    const delay = Math.min(Math.max(slice * SLICE - performance.now(), 0) + 1, DELAY_MAX);
+    this.#timer = setTimeout(() => this.#fire(), delay);
     this.#timer.unref();
   }
 

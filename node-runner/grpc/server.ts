@@ -33,7 +33,7 @@ const TYPES = {
 } as const;
 
 const CONTENT_TYPE = "application/grpc";
-const IGNORED: StreamListener = { onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
+const IGNORED: StreamListener = { onData() {}, onEnd() {}, onWritable() {}, onReset() {} };
 
 /** True for requests that `GrpcServer.accept` should answer; others are plain HTTP. */
 export function isGrpc(head: RequestHead): boolean {

@@ -57,9 +57,16 @@ export class StreamingCall extends Call implements StreamCall<unknown> {
     return this.sendMessage(bytes);
   }
 
-  onDrain(callback?: () => void): void {
-    if (callback === undefined) this.#onDrain?.();
-    else this.#onDrain = callback;
+  onDrain(callback: () => void): void {
+    this.#onDrain = callback;
+  }
+
+  override onWritable(): void {
+    try {
+      this.#onDrain?.();
+    } catch (error) {
+      this.failWith(error);
+    }
   }
 
   pause(): void {

@@ -28,15 +28,13 @@ export class UnaryCall extends Call {
 
   #handle(request: unknown): void {
     const method = this.method as UnaryMethod<unknown, unknown>;
-    let response: unknown;
     try {
-      response = method.handle(request, this);
+      const response = method.handle(request, this);
+      if (response instanceof Promise) void this.#settle(response);
+      else this.#reply(response);
     } catch (error) {
       this.failWith(error);
-      return;
     }
-    if (response instanceof Promise) void this.#settle(response);
-    else this.#reply(response);
   }
 
   /** Handlers that outlive their calls still count: a client can't start more of them by resetting streams. */
@@ -57,7 +55,7 @@ export class UnaryCall extends Call {
     this.succeed();
   }
 
-  override onDrain(): void {
+  override onWritable(): void {
     // The reply is written once.
   }
 

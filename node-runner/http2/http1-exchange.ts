@@ -74,7 +74,6 @@ class Http1Exchange implements HttpRequest, HttpResponse {
 
   writeHead(status: number, headers: Readonly<Record<string, string>> = {}): void {
     this.#response.writeHead(status, headers);
-    this.#response.flushHeaders();
   }
 
   write(body: Bytes | string): boolean {

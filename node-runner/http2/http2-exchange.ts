@@ -116,9 +116,8 @@ class Http2Exchange implements HttpRequest, HttpResponse, StreamListener {
     this.#stream.end();
   }
 
-  onDrain(callback?: () => void): void {
-    if (callback === undefined) this.#drainCallback?.();
-    else this.#drainCallback = callback;
+  onDrain(callback: () => void): void {
+    this.#drainCallback = callback;
   }
 
   onAbort(callback: () => void): void {
@@ -133,6 +132,10 @@ class Http2Exchange implements HttpRequest, HttpResponse, StreamListener {
 
   onEnd(): void {
     this.#receiver?.end();
+  }
+
+  onWritable(): void {
+    this.#drainCallback?.();
   }
 
   onReset(): void {

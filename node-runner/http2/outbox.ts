@@ -83,8 +83,8 @@ export class Outbox {
 
   #schedule(): void {
     this.#isScheduled = true;
-    // After the microtasks of this turn: replies that wait for one promise, or one commit, leave together.
-    process.nextTick(flushScheduled, this);
+    // After all input of this turn of the event loop: replies that it has caused leave together.
+    setImmediate(flushScheduled, this);
   }
 
   /** Holds output back until `uncork`, while a chunk of input is worked through. */

@@ -35,14 +35,24 @@ export interface Http2ServerOptions {
   readonly streamsMax?: number;
   readonly keepaliveSeconds?: number;
   readonly keepaliveTimeoutSeconds?: number;
+  /** Errors of the listening socket, for the log. */
+  onError?(error: Error): void;
 }
 
 /** Octets after which HTTP/1.1 is out: methods begin with "PR" (PROPFIND) but none with "PRI". */
 const SNIFFED_BYTES = 3;
 
+/** Replies leave when they are written; a client whose machine is gone is noticed by the kernel. */
+const SOCKET_OPTIONS = {
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: LIMITS.tcpKeepaliveSeconds * 1000,
+} as const;
+
 export class Http2Server {
   readonly #server: Server;
   readonly #http1: Http1Server;
+  readonly #onError: (error: Error) => void;
   readonly #connectionOptions: ConnectionOptions;
   readonly #connections = new Set<Http2Connection>();
   /** Sockets whose first octets are awaited, and since how many seconds. */
@@ -52,6 +62,7 @@ export class Http2Server {
 
   constructor(options: Http2ServerOptions) {
     this.#http1 = options.http1;
+    this.#onError = (error) => options.onError?.(error);
     this.#connectionOptions = {
       onStream: (stream, connection) => options.onStream(stream, connection),
       onClose: (connection) => this.#connections.delete(connection),
@@ -69,11 +80,16 @@ export class Http2Server {
   }
 
   #plain(): Server {
-    return createServer({ noDelay: true }, (socket) => this.#sniff(socket));
+    return createServer(SOCKET_OPTIONS, (socket) => this.#sniff(socket));
   }
 
   #secure(tls: TlsOptions): Server {
-    const server = createTlsServer({ ...tls, noDelay: true, ALPNProtocols: ["h2", "http/1.1"] });
+    const server = createTlsServer({
+      ...tls,
+      ...SOCKET_OPTIONS,
+      ALPNProtocols: ["h2", "http/1.1"],
+      handshakeTimeout: LIMITS.http2HandshakeSeconds * 1000,
+    });
     server.on("secureConnection", (socket: TLSSocket) => {
       if (socket.alpnProtocol === "h2") this.#serveHttp2(socket);
       else this.#sniff(socket);
@@ -92,12 +108,12 @@ export class Http2Server {
     return this.#connections.size;
   }
 
-  /** Rejects when the address can't be bound. */
+  /** Rejects when the address can't be bound. Later errors (no descriptors left to accept with) go to `onError`. */
   listen(options: ListenOptions): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
       this.#server.listen(options, () => {
-        this.#server.off("error", reject);
+        this.#server.off("error", reject).on("error", this.#onError);
         resolve(this.#server.address() as AddressInfo);
       });
     });

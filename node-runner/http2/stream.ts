@@ -18,7 +18,7 @@ export interface StreamListener {
   /** The request is complete. */
   onEnd(): void;
   /** After `write` returned false: the queue is short again. */
-  onDrain(): void;
+  onWritable(): void;
   /** The stream is over before its time: the client cancelled, broke a rule, or is gone. Nothing more can be sent. */
   onReset(code: number): void;
 }
@@ -34,7 +34,7 @@ export interface StreamOwner {
   streamOver(stream: Http2Stream, isReset: boolean): void;
 }
 
-const IGNORED: StreamListener = { onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
+const IGNORED: StreamListener = { onData() {}, onEnd() {}, onWritable() {}, onReset() {} };
 const WINDOW_STEP = LIMITS.http2StreamWindowBytes / 2;
 
 export class Http2Stream implements SendingStream {
@@ -201,7 +201,7 @@ export class Http2Stream implements SendingStream {
 
   /**
    * Sends `bytes`, after a short `prefix` if given. The server keeps `bytes` until they are sent (so they must not
-   * change), but copies `prefix`. False: wait for `onDrain` before writing more; these octets are queued all the
+   * change), but copies `prefix`. False: wait for `onWritable` before writing more; these octets are queued all the
    * same.
    */
   write(bytes: Bytes, prefix?: Bytes): boolean {
@@ -270,7 +270,7 @@ export class Http2Stream implements SendingStream {
     }
     if (this.#wantsDrain && this.queuedBytes <= LIMITS.http2StreamQueueBytes / 2) {
       this.#wantsDrain = false;
-      this.listener.onDrain();
+      this.listener.onWritable();
     }
   }
 

@@ -208,6 +208,8 @@ export const LIMITS = {
    */
   http2KeepaliveSeconds: 7200,
   http2KeepaliveTimeoutSeconds: 20,
+  /** Silence of a TCP connection after which the kernel probes it (Go: 15 s). */
+  tcpKeepaliveSeconds: 15,
   /** Deadlines of calls fire at the end of such a slice of time: one timer serves all calls of a slice. */
   grpcDeadlineSliceMilliseconds: 10,
 } as const;

@@ -1,6 +1,6 @@
 /**
- * Attacks on the HTTP/2 server, by name. Each must cost the attacker the stream or the connection while memory, queues
- * and handlers stay bounded, and another client is served meanwhile.
+ * Attacks on the HTTP/2 server, by name. Each must cost the attacker the stream or the connection while memory,
+ * queues and handlers stay bounded, and another client is served meanwhile.
  */
 import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
