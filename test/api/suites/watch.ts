@@ -196,6 +196,41 @@ export const watchEvents: ApiSuite = (test) => {
     expect(revisions).toEqual(puts.map((index) => start + BigInt(index)));
   });
 
+  test("watch: watchers that begin among writes miss and repeat nothing", async (c) => {
+    const start = (await c.revision()) + 1n;
+    const writers = Array.from({ length: 8 }, (_, index) => String(index));
+    const rounds = 40;
+    const written = Promise.all(
+      writers.map(async (name) => {
+        for (let round = 0; round < rounds; round += 1) await c.put(name, String(round));
+      }),
+    );
+    const watches: WatchStream[] = [];
+    for (let index = 0; index < 10; index += 1) {
+      const watch = c.watch();
+      await watch.created({ ...c.everything, startRevision: start });
+      watches.push(watch);
+    }
+    await written;
+    const wanted = Array.from({ length: 8 * rounds }, (_, index) => start + BigInt(index));
+    for (const watch of watches) {
+      const seen: bigint[] = [];
+      while (seen.length < wanted.length) {
+        const { events } = await watch.next();
+        seen.push(...events.map((event) => event.kv?.modRevision ?? 0n));
+      }
+      expect(seen).toEqual(wanted);
+    }
+  });
+
+  test("watch: a stream of its own for each of fifty clients gets the event", async (c) => {
+    const watches = Array.from({ length: 50 }, () => c.watch());
+    await Promise.all(watches.map((watch) => watch.created({ key: c.key("a") })));
+    const revision = revisionOf(await c.put("a", "1"));
+    const answers = await Promise.all(watches.map((watch) => watch.next()));
+    expect(new Set(answers.map((answer) => revisionOf(answer)))).toEqual(new Set([revision]));
+  });
+
   test("watch: a hundred watchers on one stream each get the event", async (c) => {
     const watch = c.watch();
     for (let index = 0; index < 100; index += 1) watch.create({ key: c.key("a") });
@@ -320,6 +355,36 @@ export const watchControl: ApiSuite = (test) => {
     }
     expect(progress).toMatchObject({ watchId: -1n, created: false, canceled: false, events: [] });
     expect(progress?.header?.revision).toBe(now);
+  });
+
+  test("watch: progress_notify tells a quiet watcher the revision again and again", async (c) => {
+    const watch = c.watch();
+    await watch.created({ ...range(c), watchId: 3n, progressNotify: true });
+    const now = revisionOf(await c.put("b", "1"));
+    let notified = await watch.next();
+    if (revisionOf(notified) < now) notified = await watch.next();
+    expect(notified).toMatchObject({ watchId: 3n, created: false, canceled: false, events: [] });
+    expect(revisionOf(notified)).toBe(now);
+    expect(revisionOf(await watch.next())).toBe(now);
+  });
+
+  test("watch: progress never claims more than was delivered before it", async (c) => {
+    const watch = c.watch();
+    await watch.created(c.everything);
+    let delivered = await c.revision();
+    const written = Promise.all(
+      Array.from({ length: 100 }, async (_, index) => {
+        await c.put(String(index % 7), String(index));
+        if (index % 3 === 0) watch.requestProgress();
+      }),
+    );
+    const last = delivered + 100n;
+    while (delivered < last) {
+      const response = await watch.next();
+      if (response.events.length > 0) delivered = response.events.at(-1)?.kv?.modRevision ?? 0n;
+      else expect(revisionOf(response) <= delivered).toBe(true);
+    }
+    await written;
   });
 
   test("watch: a progress request on a stream without watchers is not answered", async (c) => {
