@@ -1,0 +1,246 @@
+/**
+ * The frames of a link between two members: each a CBOR array `[tag, ...fields]`, one a WebSocket message.
+ *
+ *   0 hello     [version, versionMin, cluster, from, to, incarnation, purpose: 0 messages | 1 snapshot, secret]
+ *   1 welcome   [version]: the listener takes the hello; before it nothing else is sent
+ *   2 messages  [message...]            raft-codec.ts
+ *   3 call      [id, call]              4 reply   [id, reply]
+ *   5 ping      [number]                6 pong    [number]
+ *   7 snapshot  [index, term, ...membership]      8 chunk  [bytes]     9 end  []
+ *  10 taken     [chunks]: so many more chunks were consumed, the sender may go on
+ *  11 installed []                     12 refused [reason]
+ *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining
+ *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining    [2, 0 notLeader | 1 noConfirmation]
+ *
+ *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
+ * range it speaks, the listener picks the highest that both do, or closes. A changed layout gets a new version.
+ */
+import { assert } from "../base/assert.ts";
+import { MalformedError } from "../base/byte-reader.ts";
+import type { Bytes } from "../base/bytes.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Message, NodeId, SnapshotMark } from "../raft/types.ts";
+import { countOf, encodeInt64, int64Of } from "./cbor-fields.ts";
+import { decodeCbor, encodeCbor, WireError } from "./cbor.ts";
+import { FieldReader } from "./field-reader.ts";
+import type { PeerCall, PeerReply } from "./peer-call.ts";
+import { membershipToCbor, messageFromCbor, messageToCbor, readMembership } from "./raft-codec.ts";
+
+/** The versions of the peer protocol that this code speaks. */
+export const PEER_VERSION = 1;
+export const PEER_VERSION_MIN = 1;
+
+export interface PeerHello {
+  readonly version: number;
+  readonly versionMin: number;
+  readonly cluster: bigint;
+  readonly from: bigint;
+  readonly to: bigint;
+  /** Random per start of the sender. */
+  readonly incarnation: number;
+  readonly purpose: "messages" | "snapshot";
+  /** Proof that the sender belongs to the cluster; empty when none is configured. */
+  readonly secret: string;
+}
+
+export type PeerFrame =
+  | { readonly kind: "hello"; readonly hello: PeerHello }
+  | { readonly kind: "welcome"; readonly version: number }
+  | { readonly kind: "messages"; readonly messages: readonly Message[] }
+  | { readonly kind: "call"; readonly id: number; readonly call: PeerCall }
+  | { readonly kind: "reply"; readonly id: number; readonly reply: PeerReply }
+  | { readonly kind: "ping" | "pong"; readonly number: number }
+  | { readonly kind: "snapshot"; readonly mark: SnapshotMark }
+  | { readonly kind: "chunk"; readonly bytes: Bytes }
+  | { readonly kind: "end" }
+  | { readonly kind: "taken"; readonly chunks: number }
+  | { readonly kind: "installed" }
+  | { readonly kind: "refused"; readonly reason: string };
+
+/** What came was no frame; the link is to be closed. */
+export interface MalformedFrame {
+  readonly kind: "malformed";
+  readonly reason: string;
+}
+
+/** Whose messages a link carries, from its hello. */
+export interface LinkEnds {
+  readonly from: NodeId;
+  readonly to: NodeId;
+}
+
+export function encodePeerFrame(frame: PeerFrame): Bytes {
+  const bytes = encodeCbor(frameToCbor(frame));
+  assert(bytes.length <= LIMITS.frameBytesMax, `a ${frame.kind} frame of ${bytes.length} bytes`);
+  return bytes;
+}
+
+/** Never throws for any input. */
+export function decodePeerFrame(bytes: Bytes, ends: LinkEnds): PeerFrame | MalformedFrame {
+  if (bytes.length > LIMITS.frameBytesMax) {
+    return { kind: "malformed", reason: `a frame of ${bytes.length} bytes` };
+  }
+  try {
+    const fields = new FieldReader(decodeCbor(bytes), "frame");
+    const frame = readFrame(fields, ends);
+    fields.end();
+    return frame;
+  } catch (error) {
+    if (error instanceof WireError || error instanceof MalformedError) {
+      return { kind: "malformed", reason: error.message };
+    }
+    throw error;
+  }
+}
+
+function frameToCbor(frame: PeerFrame): unknown {
+  switch (frame.kind) {
+    case "hello": {
+      const { version, versionMin, cluster, from, to, incarnation, purpose, secret } = frame.hello;
+      const purposeTag = purpose === "messages" ? 0 : 1;
+      const ids = [encodeInt64(cluster), encodeInt64(from), encodeInt64(to)];
+      return [0, version, versionMin, ...ids, incarnation, purposeTag, secret];
+    }
+    case "welcome":
+      return [1, frame.version];
+    case "messages":
+      return [2, frame.messages.map(messageToCbor)];
+    case "call":
+      return [3, frame.id, callToCbor(frame.call)];
+    case "reply":
+      return [4, frame.id, replyToCbor(frame.reply)];
+    case "ping":
+      return [5, frame.number];
+    case "pong":
+      return [6, frame.number];
+    case "snapshot": {
+      const { index, term, membership } = frame.mark;
+      return [7, index, term, ...membershipToCbor(membership)];
+    }
+    case "chunk":
+      return [8, frame.bytes];
+    case "end":
+      return [9];
+    case "taken":
+      return [10, frame.chunks];
+    case "installed":
+      return [11];
+    case "refused":
+      return [12, frame.reason];
+  }
+}
+
+function readFrame(fields: FieldReader, ends: LinkEnds): PeerFrame {
+  const tag = fields.count();
+  switch (tag) {
+    case 0:
+      return { kind: "hello", hello: readHello(fields) };
+    case 1:
+      return { kind: "welcome", version: fields.count() };
+    case 2: {
+      const messages = fields.list((value) => messageFromCbor(value, ends.from, ends.to));
+      return { kind: "messages", messages };
+    }
+    case 3:
+      return { kind: "call", id: fields.count(), call: readCall(fields.value()) };
+    case 4:
+      return { kind: "reply", id: fields.count(), reply: readReply(fields.value()) };
+    case 5:
+    case 6:
+      return { kind: tag === 5 ? "ping" : "pong", number: fields.count() };
+    case 7: {
+      const [index, term] = [fields.count(), fields.count()];
+      return { kind: "snapshot", mark: { index, term, membership: readMembership(fields) } };
+    }
+    case 8:
+      return { kind: "chunk", bytes: fields.bytes() };
+    case 9:
+      return { kind: "end" };
+    case 10:
+      return { kind: "taken", chunks: fields.count() };
+    case 11:
+      return { kind: "installed" };
+    case 12:
+      return { kind: "refused", reason: fields.text() };
+    default:
+      throw new WireError(`unknown frame ${tag}`);
+  }
+}
+
+function readHello(fields: FieldReader): PeerHello {
+  const [version, versionMin] = [fields.count(), fields.count()];
+  const [cluster, from, to] = [fields.id(), fields.id(), fields.id()];
+  const incarnation = fields.count();
+  const purposeTag = fields.count();
+  if (purposeTag > 1) throw new WireError(`purpose ${purposeTag}`);
+  const purpose = purposeTag === 0 ? "messages" : "snapshot";
+  const secret = fields.text();
+  return { version, versionMin, cluster, from, to, incarnation, purpose, secret };
+}
+
+function callToCbor(call: PeerCall): unknown {
+  switch (call.kind) {
+    case "leaseRenew":
+      return [0, call.ids.map(encodeInt64)];
+    case "leaseRemaining":
+      return [1, encodeInt64(call.id)];
+  }
+}
+
+function readCall(value: unknown): PeerCall {
+  const fields = new FieldReader(value, "call");
+  const tag = fields.count();
+  const call = readCallOf(tag, fields);
+  fields.end();
+  return call;
+}
+
+function readCallOf(tag: number, fields: FieldReader): PeerCall {
+  switch (tag) {
+    case 0:
+      return { kind: "leaseRenew", ids: fields.list((id) => int64Of(id, "lease")) };
+    case 1:
+      return { kind: "leaseRemaining", id: fields.int64() };
+    default:
+      throw new WireError(`unknown call ${tag}`);
+  }
+}
+
+function replyToCbor(reply: PeerReply): unknown {
+  switch (reply.kind) {
+    case "leaseRenew":
+      return [0, reply.ttlSeconds];
+    case "leaseRemaining":
+      return [1, reply.remainingMilliseconds ?? null];
+    case "refused":
+      return [2, reply.reason === "notLeader" ? 0 : 1];
+  }
+}
+
+function readReply(value: unknown): PeerReply {
+  const fields = new FieldReader(value, "reply");
+  const tag = fields.count();
+  const reply = readReplyOf(tag, fields);
+  fields.end();
+  return reply;
+}
+
+function readReplyOf(tag: number, fields: FieldReader): PeerReply {
+  switch (tag) {
+    case 0: {
+      const ttlSeconds = fields.list((ttl) => countOf(ttl, "ttl"));
+      return { kind: "leaseRenew", ttlSeconds };
+    }
+    case 1: {
+      const remainingMilliseconds = fields.optionalNumber();
+      return { kind: "leaseRemaining", remainingMilliseconds };
+    }
+    case 2: {
+      const reason = fields.count();
+      if (reason > 1) throw new WireError(`refusal ${reason}`);
+      return { kind: "refused", reason: reason === 0 ? "notLeader" : "noConfirmation" };
+    }
+    default:
+      throw new WireError(`unknown reply ${tag}`);
+  }
+}
