@@ -14,7 +14,7 @@
  * us a row and the flush.
  */
 import { open } from "lmdb";
-import type { Database, RootDatabase, RootDatabaseOptions, Transaction } from "lmdb";
+import type { Database, RangeOptions, RootDatabase, RootDatabaseOptions, Transaction } from "lmdb";
 import { EMPTY, concatBytes, prefixEnd, readUint64, writeUint64 } from "../../shared/base/bytes.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import { BackendError, TABLES } from "../../shared/backend/backend.ts";
@@ -60,18 +60,7 @@ export interface Commit {
   readonly installs: boolean;
 }
 
-/** Where a scan stands in one node: the way down to it is the chunks of the levels above. */
-interface Level {
-  readonly node: Bytes;
-  /** Bytes of the node's id in front of its rows' keys. */
-  readonly lead: number;
-  /** The chunk whose pointer leads here. */
-  readonly chunk: Bytes;
-  /** The range's bounds, as seen from inside the node. */
-  readonly start: Bytes | undefined;
-  readonly end: Bytes | undefined;
-  readonly rows: Iterator<{ key: Bytes; value: Bytes }>;
-}
+type Rows = Iterator<{ key: Bytes; value: Bytes }>;
 
 /** Says whether a key with this prefix, longer than it, is there once a commit is done. */
 export type HasLonger = (table: Table, prefix: Bytes) => boolean;
@@ -190,12 +179,40 @@ export class Environment {
   /** Calls `visit` for each row of the range until it answers false; returns the last answer. */
   scan(table: Table, range: ScanOptions, visit: Visit, transaction?: ReadTransaction): boolean {
     const reverse = range.reverse === true;
-    const rows = (tree: Tree, node: Bytes | undefined, start?: Bytes, end?: Bytes) =>
-      rowsOf(tree, { node, start, end, reverse, transaction });
     const { start, end } = range;
-    const node = rootOf(table);
-    const root = { node, lead: 0, chunk: EMPTY, start, end };
-    const stack: Level[] = [{ ...root, rows: rows(this.#tables[table], undefined, start, end) }];
+    const rows = rowsOf(this.#tables[table], { start, end, reverse, transaction });
+    let wanted = true;
+    try {
+      for (let next = rows.next(); next.done !== true; next = rows.next()) {
+        const { key, value } = next.value;
+        const pointer = key.length > CHUNK_BYTES;
+        wanted = pointer
+          ? this.#scanNodes(levelBelow(rootLevel(table, range), key), {
+              reverse,
+              transaction,
+              visit,
+            })
+          : visit(key, value);
+        if (!wanted) break;
+      }
+    } finally {
+      rows.return?.();
+    }
+    return wanted;
+  }
+
+  /**
+   * The same for the nodes of long keys, from the one that a pointer of the table's tree leads to.
+   */
+  #scanNodes(
+    first: Level,
+    options: { reverse: boolean; transaction: ReadTransaction | undefined; visit: Visit },
+  ): boolean {
+    const stack: { readonly level: Level; readonly rows: Rows }[] = [];
+    const enter = (level: Level): void => {
+      stack.push({ level, rows: rowsOf(this.#long, { ...level, ...options }) });
+    };
+    enter(first);
     try {
       for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
         const next = top.rows.next();
@@ -204,21 +221,16 @@ export class Environment {
           continue;
         }
         const { key, value } = next.value;
-        if (key.length - top.lead <= CHUNK_BYTES) {
-          const whole = stack.length === 1 ? key : wholeKey(stack, key.subarray(top.lead));
-          if (!visit(whole, value)) return false;
-          continue;
+        const rest = key.subarray(NODE_ID_BYTES);
+        if (rest.length > CHUNK_BYTES) enter(levelBelow(top.level, rest));
+        else {
+          const chunks = stack.map(({ level }) => level.chunk);
+          if (!options.visit(concatBytes(...chunks, rest), value)) return false;
         }
-        const chunk = key.subarray(top.lead, top.lead + CHUNK_BYTES);
-        const node = nodeBelow(top.node, chunk);
-        const start = boundBelow(top.start, chunk);
-        const end = boundBelow(top.end, chunk);
-        const inside = rows(this.#long, node, start, end);
-        stack.push({ node, lead: NODE_ID_BYTES, chunk, start, end, rows: inside });
       }
       return true;
     } finally {
-      for (const level of stack) level.rows.return?.();
+      for (const { rows } of stack) rows.return?.();
     }
   }
 
@@ -285,29 +297,47 @@ function pagesOf(stats: Record<string, unknown>): number {
   return names.reduce((pages, name) => pages + Number(stats[name]), 0);
 }
 
-function wholeKey(stack: readonly Level[], rest: Bytes): Bytes {
-  return concatBytes(...stack.slice(1).map((level) => level.chunk), rest);
+/**
+ * A node that a scan walks, the chunk whose pointer leads there, and the range as seen from inside.
+ */
+interface Level {
+  readonly node: Bytes;
+  readonly chunk: Bytes;
+  readonly start: Bytes | undefined;
+  readonly end: Bytes | undefined;
 }
 
-/** The rows of a table's own tree, or of one node, that a range can touch. */
+function rootLevel(table: Table, range: ScanOptions): Level {
+  return { node: rootOf(table), chunk: EMPTY, start: range.start, end: range.end };
+}
+
+/** `pointer`: the pointer row's key without the node's id. */
+function levelBelow(above: Level, pointer: Bytes): Level {
+  const chunk = pointer.subarray(0, CHUNK_BYTES);
+  const start = boundBelow(above.start, chunk);
+  const end = boundBelow(above.end, chunk);
+  return { node: nodeBelow(above.node, chunk), chunk, start, end };
+}
+
+/** The rows of a table's own tree (no `node`), or of one node, that a range can touch. */
 function rowsOf(
   tree: Tree,
   options: {
-    node: Bytes | undefined;
+    node?: Bytes;
     start: Bytes | undefined;
     end: Bytes | undefined;
     reverse: boolean;
     transaction: ReadTransaction | undefined;
   },
-): Iterator<{ key: Bytes; value: Bytes }> {
-  const { node, reverse } = options;
-  const { start, end, inclusiveEnd } = nodeRange(node, options.start, options.end);
-  const transaction = options.transaction && { transaction: options.transaction };
-  const range = reverse
+): Rows {
+  const { reverse, transaction } = options;
+  const { start, end, inclusiveEnd } = nodeRange(options.node, options.start, options.end);
+  const rows = reverse
     ? { start: end, end: start ?? SMALLEST_KEY, exclusiveStart: !inclusiveEnd, inclusiveEnd: true }
     : { start, end, inclusiveEnd };
-  const rows = tree.getRange({ ...range, reverse, ...transaction } as never);
-  return rows[Symbol.iterator]();
+  // Absent bounds are given as `undefined`, which lmdb-js tells from not given; its types don't.
+  const range = { ...rows, reverse, transaction } as unknown as RangeOptions;
+  return tree.getRange(range)[Symbol.iterator]();
 }
 
 /** The first key behind `prefix` that starts with it, and the end of those that do. */

@@ -77,16 +77,17 @@ export function nodeRange(
   end: Bytes | undefined,
 ): NodeRange {
   const lead = node ?? EMPTY;
-  const low = start === undefined ? undefined : concatBytes(lead, boundOf(start));
+  const low = start === undefined ? undefined : boundIn(lead, start);
   if (end === undefined) {
     return { start: low ?? node, end: node && prefixEnd(node), inclusiveEnd: false };
   }
   const inclusiveEnd = end.length > CHUNK_BYTES;
-  return { start: low ?? node, end: concatBytes(lead, boundOf(end)), inclusiveEnd };
+  return { start: low ?? node, end: boundIn(lead, end), inclusiveEnd };
 }
 
-function boundOf(bound: Bytes): Bytes {
-  return bound.length <= CHUNK_BYTES ? bound : concatBytes(bound.subarray(0, CHUNK_BYTES), ZERO);
+function boundIn(lead: Bytes, bound: Bytes): Bytes {
+  if (bound.length > CHUNK_BYTES) return concatBytes(lead, bound.subarray(0, CHUNK_BYTES), ZERO);
+  return lead.length === 0 ? bound : concatBytes(lead, bound);
 }
 
 /**

@@ -81,7 +81,7 @@ export const LIMITS = {
   backendBatchMilliseconds: 100,
   backendBatchRowsMax: 10_000,
   /** Rows and their bytes that wait for LMDB, past which the backend is congested. */
-  backendPendingRowsMax: 50_000,
+  backendPendingRowsMax: 20_000,
   backendPendingBytesMax: 64 * MIB,
 
   /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
