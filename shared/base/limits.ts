@@ -19,9 +19,12 @@ export const LIMITS = {
    */
   txnOpsMax: 128,
   /**
-   * Nesting of transactions: the decoder's recursion is bounded before the operations are counted.
+   * Nesting of transactions: recursion is bounded before operations are counted. No legal one is
+   * deeper than its budget of operations, since each level spends one.
    */
-  txnDepthMax: 32,
+  txnDepthMax: 128,
+  /** Unanswered keepalives of one gRPC stream, past which no more is read from it. */
+  keepAlivesPendingMax: 1024,
 
   /** Raft's tick, and ticks between heartbeats and before an election (etcd: 100 ms, 1, 10). */
   tickMilliseconds: 100,

@@ -1,0 +1,43 @@
+/**
+ * Serves a fetch-style application (Request in, Response out) on the peer's own HTTP door, over
+ * HTTP/1.1 and HTTP/2 alike. For routes that read no body: what the client sends with them is not
+ * looked at.
+ */
+import type { HttpHandler, HttpResponse } from "../http2/http-handler.ts";
+
+export type FetchApplication = (request: Request) => Response | Promise<Response>;
+
+/** `onError` hears of what the application throws; the client then gets 500. */
+export function serveFetch(
+  application: FetchApplication,
+  onError: (error: unknown) => void,
+): HttpHandler {
+  return (request, response) => {
+    const url = `http://${request.header("host") ?? "localhost"}${request.target}`;
+    if (!URL.canParse(url)) {
+      response.writeHead(400);
+      response.end("malformed request target\n");
+      return;
+    }
+    answer(application, new Request(url, { method: request.method }), response).catch(
+      (error: unknown) => {
+        onError(error);
+        if (response.isOver) return;
+        if (!response.hasHead) response.writeHead(500, { "content-type": "text/plain" });
+        response.end("internal error\n");
+      },
+    );
+  };
+}
+
+async function answer(
+  application: FetchApplication,
+  request: Request,
+  response: HttpResponse,
+): Promise<void> {
+  const result = await application(request);
+  const body = new Uint8Array(await result.arrayBuffer());
+  if (response.isOver) return;
+  response.writeHead(result.status, Object.fromEntries(result.headers));
+  response.end(request.method === "HEAD" ? undefined : body);
+}

@@ -1,0 +1,139 @@
+/** The methods of etcdserverpb.KV. */
+import { KV, type RangeRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
+import { rpcError } from "../../api/errors.ts";
+import type { KeyValue } from "../../mvcc/types.ts";
+import type { CallContext, KvService, RangeAnswer } from "../services.ts";
+import { encodePutResponse, encodeRangeResponse } from "./encode.ts";
+import {
+  streaming,
+  unary,
+  type AnswerSink,
+  type ProtoMethod,
+  type StreamHandler,
+} from "./method.ts";
+import { headerMessage, keyValueMessage, opResultMessage, rangeMessage } from "./replies.ts";
+import {
+  clampToSafe,
+  deleteRangeOpOf,
+  isSerializableTxn,
+  putOpOf,
+  rangeOpOf,
+  txnOpOf,
+} from "./requests.ts";
+
+export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> {
+  return {
+    Range: unary(
+      KV.method.range,
+      (request, call) => kv.range(rangeOpOf(request), { serializable: request.serializable }, call),
+      {
+        encode: encodeRangeResponse,
+        message: (answer) => rangeMessage(headerMessage(answer.header), answer),
+      },
+    ),
+    RangeStream: streaming(
+      "serverStream",
+      KV.method.rangeStream,
+      (sink: AnswerSink<Chunk>, call) => rangeStream(kv, sink, call),
+      {
+        message: ({ kvs, last }) => ({
+          rangeResponse:
+            last === undefined
+              ? { kvs: kvs.map(keyValueMessage) }
+              : rangeMessage(headerMessage(last.header), { ...last, kvs }),
+        }),
+      },
+    ),
+    Put: unary(KV.method.put, (request, call) => kv.put(putOpOf(request), call), {
+      encode: encodePutResponse,
+      message: ({ header, previous }) => ({
+        header: headerMessage(header),
+        ...(previous === undefined ? {} : { prevKv: keyValueMessage(previous) }),
+      }),
+    }),
+    DeleteRange: unary(
+      KV.method.deleteRange,
+      (request, call) => kv.deleteRange(deleteRangeOpOf(request), call),
+      {
+        message: ({ header, deleted, previous }) => ({
+          header: headerMessage(header),
+          deleted: BigInt(deleted),
+          prevKvs: previous.map(keyValueMessage),
+        }),
+      },
+    ),
+    Txn: unary(
+      KV.method.txn,
+      (request, call) =>
+        kv.txn(txnOpOf(request), { serializable: isSerializableTxn(request) }, call),
+      {
+        message: ({ header, succeeded, results }) => ({
+          header: headerMessage(header),
+          succeeded,
+          responses: results.map(opResultMessage),
+        }),
+      },
+    ),
+    Compact: unary(
+      KV.method.compact,
+      ({ revision, physical }, call) =>
+        kv.compact({ revision: clampToSafe(revision), physical }, call),
+      { message: ({ header }) => ({ header: headerMessage(header) }) },
+    ),
+  };
+}
+
+interface Chunk {
+  readonly kvs: readonly KeyValue[];
+  readonly last: RangeAnswer | undefined;
+}
+
+/** Pulls chunks as fast as the client takes them. */
+function rangeStream(
+  kv: KvService,
+  sink: AnswerSink<Chunk>,
+  call: CallContext,
+): StreamHandler<RangeRequest> {
+  let isOver = false;
+  let wake: (() => void) | undefined;
+  const pump = async (request: RangeRequest): Promise<void> => {
+    const query = rangeOpOf(request);
+    if (query.sortOrder !== "none" || query.sortTarget !== "key") throw rpcError("rangeStreamSort");
+    if (hasRevisionFilter(query)) throw rpcError("rangeStreamFilter");
+    for await (const chunk of kv.rangeStream(query, { serializable: request.serializable }, call)) {
+      if (isOver) return;
+      if (sink.send(chunk)) continue;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+  return {
+    receive: (request) => {
+      pump(request).then(
+        () => isOver || sink.end(),
+        (error: unknown) => isOver || sink.end(error),
+      );
+    },
+    halfClose: () => undefined,
+    drained: () => wake?.(),
+    closed: () => {
+      isOver = true;
+      wake?.();
+    },
+  };
+}
+
+function hasRevisionFilter(query: {
+  readonly minModRevision: number;
+  readonly maxModRevision: number;
+  readonly minCreateRevision: number;
+  readonly maxCreateRevision: number;
+}): boolean {
+  return (
+    query.minModRevision !== 0 ||
+    query.maxModRevision !== 0 ||
+    query.minCreateRevision !== 0 ||
+    query.maxCreateRevision !== 0
+  );
+}

@@ -1,0 +1,141 @@
+/**
+ * etcd's API over the services: every method that exists so far, by service and name. What isn't
+ * here is answered Unimplemented by the doors.
+ */
+import {
+  Cluster,
+  Maintenance,
+  Watch,
+  type WatchRequest,
+} from "../../api/gen/etcdserverpb/rpc_pb.js";
+import {
+  Health,
+  HealthCheckResponse_ServingStatus,
+} from "../../api/gen/grpc/health/v1/health_pb.js";
+import { RpcError } from "../../api/errors.ts";
+import type { CallContext, Services, WatchResponse, WatchService } from "../services.ts";
+import { encodeWatchResponse } from "./encode.ts";
+import { kvMethods } from "./kv-methods.ts";
+import { leaseMethods } from "./lease-methods.ts";
+import {
+  streaming,
+  unary,
+  type AnswerSink,
+  type ProtoMethod,
+  type StreamHandler,
+} from "./method.ts";
+import {
+  headerMessage,
+  headerWithoutRevision,
+  memberMessage,
+  statusMessage,
+  watchMessage,
+} from "./replies.ts";
+import { clampToSafe, watchCreateOf } from "./requests.ts";
+
+export type ProtoServices = Readonly<Record<string, Readonly<Record<string, ProtoMethod>>>>;
+
+export function protoServices(services: Services): ProtoServices {
+  return {
+    "etcdserverpb.KV": kvMethods(services.kv),
+    "etcdserverpb.Lease": leaseMethods(services.lease),
+    "etcdserverpb.Watch": {
+      Watch: streaming(
+        "bidi",
+        Watch.method.watch,
+        (sink, call) => openWatch(services.watch, sink, call),
+        {
+          encode: encodeWatchResponse,
+          message: watchMessage,
+        },
+      ),
+    },
+    "etcdserverpb.Cluster": {
+      MemberList: unary(
+        Cluster.method.memberList,
+        ({ linearizable }, call) => services.cluster.memberList({ linearizable }, call),
+        {
+          message: ({ header, members }) => ({
+            header: headerWithoutRevision(header),
+            members: members.map(memberMessage),
+          }),
+        },
+      ),
+    },
+    "etcdserverpb.Maintenance": {
+      Status: unary(
+        Maintenance.method.status,
+        (_request, call) => services.maintenance.status(call),
+        {
+          message: statusMessage,
+        },
+      ),
+      HashKV: unary(
+        Maintenance.method.hashKV,
+        ({ revision }, call) => services.maintenance.hashKv(clampToSafe(revision), call),
+        {
+          message: (answer) => ({
+            header: headerMessage(answer.header),
+            hash: answer.hash,
+            compactRevision: BigInt(answer.compactRevision),
+            hashRevision: BigInt(answer.hashRevision),
+          }),
+        },
+      ),
+    },
+    "grpc.health.v1.Health": healthMethods(),
+  };
+}
+
+function openWatch(
+  watch: WatchService,
+  sink: AnswerSink<WatchResponse>,
+  call: CallContext,
+): StreamHandler<WatchRequest> {
+  const stream = watch.open(
+    { send: (response) => sink.send(response), end: (error) => sink.end(error) },
+    call,
+  );
+  return {
+    receive({ requestUnion: union }) {
+      if (union.case === "createRequest") stream.create(watchCreateOf(union.value));
+      else if (union.case === "cancelRequest") stream.cancel(union.value.watchId);
+      else if (union.case === "progressRequest") stream.progress();
+    },
+    // Events flow on after a half-close, as with etcd: the call ends when the client cancels it.
+    halfClose: () => undefined,
+    drained: () => stream.resume(),
+    closed: () => stream.close(),
+  };
+}
+
+const { SERVING } = HealthCheckResponse_ServingStatus;
+
+/** gRPC health: the server as a whole ("") serves; no other name is known. */
+function healthMethods(): Readonly<Record<string, ProtoMethod>> {
+  const judge = (service: string) => {
+    if (service !== "") throw new RpcError("notFound", "unknown service");
+    return { status: SERVING };
+  };
+  return {
+    Check: unary(Health.method.check, async ({ service }) => judge(service), {
+      message: (answer) => answer,
+    }),
+    Watch: streaming(
+      "serverStream",
+      Health.method.watch,
+      (sink: AnswerSink<{ status: HealthCheckResponse_ServingStatus }>) => ({
+        // The stream stays open: the state never changes while the server serves.
+        receive({ service }) {
+          const status =
+            service === "" ? SERVING : HealthCheckResponse_ServingStatus.SERVICE_UNKNOWN;
+          sink.send({ status });
+        },
+        halfClose: () => undefined,
+        drained: () => undefined,
+        closed: () => undefined,
+      }),
+      { message: (answer) => answer },
+    ),
+  };
+}
