@@ -48,6 +48,8 @@ export const COMPACT_REVISION_ROW: Bytes = utf8("mvcc/compactRevision");
 export const COMPACTION_ROW: Bytes = utf8("mvcc/compaction");
 
 const FLAG_LEASE = 1;
+/** Below it a loop is faster than calls into the runtime. */
+const SHORT_KEY_BYTES = 100;
 
 /** Where one change stands in the order of all. */
 export interface ChangeId {
@@ -61,10 +63,15 @@ export interface ChangeId {
  * `key`.
  */
 export function escapeKey(key: Bytes, extra = 0): Bytes {
-  if (!key.includes(0)) {
-    const escaped = new Uint8Array(key.length + extra);
-    escaped.set(key);
-    return escaped;
+  const { length } = key;
+  const plain = new Uint8Array(length + extra);
+  if (length <= SHORT_KEY_BYTES) {
+    let offset = 0;
+    for (; offset < length && key[offset] !== 0; offset += 1) plain[offset] = key[offset] as number;
+    if (offset === length) return plain;
+  } else if (!key.includes(0)) {
+    plain.set(key);
+    return plain;
   }
   let zeros = 0;
   for (const byte of key) if (byte === 0) zeros += 1;

@@ -18,7 +18,9 @@ import type { WatchBatch, WatchFilters } from "./watch-registry.ts";
 export class MatchNode {
   readonly #parent: MatchNode | undefined;
   readonly #event: Event | undefined;
-  readonly #children = new Map<Event, MatchNode>();
+  /** The first child stands apart: mostly there is no other. */
+  #firstChild: MatchNode | undefined;
+  #children: Map<Event, MatchNode> | undefined;
   #batch: WatchBatch | undefined;
 
   constructor(parent?: MatchNode, event?: Event) {
@@ -27,6 +29,12 @@ export class MatchNode {
   }
 
   child(event: Event): MatchNode {
+    if (this.#firstChild === undefined) {
+      this.#firstChild = new MatchNode(this, event);
+      return this.#firstChild;
+    }
+    if (this.#firstChild.#event === event) return this.#firstChild;
+    this.#children ??= new Map();
     let child = this.#children.get(event);
     if (child === undefined) {
       child = new MatchNode(this, event);
