@@ -12,7 +12,7 @@
  * - `write` and `truncate` survive a crash only once `sync` returned; names (open with create,
  *   rename, remove, makeDirectory) only once `syncDirectory` of their folder returned, and in the
  *   order in which they were made.
- * - All calls throw the system's error as it is (an `Error` with `code` and `path`).
+ * - All calls throw the system's error as it is (an `Error` with `code`).
  */
 import type { Bytes } from "../../shared/base/bytes.ts";
 

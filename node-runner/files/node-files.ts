@@ -1,8 +1,9 @@
 /**
  * The real disk.
  *
- * How a durable write is made was measured on ext4 over a virtual disk (microseconds of latency /
- * of CPU per write, file extended by `truncate` beforehand, medians of a few hundred):
+ * How a durable write is made was measured with 1, 100 and 1000 log entries of 320 bytes each, on
+ * ext4 over a virtual disk (microseconds of latency / of CPU per write, file extended by `truncate`
+ * beforehand, medians of a few hundred):
  *
  * | bytes   | write, then fdatasync, both in the pool | one O_DSYNC write in the pool | O_DSYNC on the main thread |
  * |---------|------------------------------------------|-------------------------------|----------------------------|

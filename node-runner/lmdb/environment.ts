@@ -122,6 +122,8 @@ export class Environment {
       path: directory,
       noSubdir: false,
       overlappingSync: false,
+      // Every write is in an explicit batch; lmdb-js's own would reject a promise that nobody has.
+      eventTurnBatching: false,
       pageSize: PAGE_BYTES,
       mapSize: MAP_BYTES,
       maxDbs: TREES_MAX,
@@ -172,8 +174,12 @@ export class Environment {
 
   get(table: Table, key: Bytes, transaction?: ReadTransaction): Bytes | undefined {
     const options = transaction && { transaction };
-    if (key.length <= CHUNK_BYTES) return this.#tables[table].get(key, options);
-    return this.#long.get(longPath(table, key).row, options);
+    try {
+      if (key.length <= CHUNK_BYTES) return this.#tables[table].get(key, options);
+      return this.#long.get(longPath(table, key).row, options);
+    } catch (cause) {
+      throw readFault(cause);
+    }
   }
 
   /** Calls `visit` for each row of the range until it answers false; returns the last answer. */
@@ -183,7 +189,7 @@ export class Environment {
     const rows = rowsOf(this.#tables[table], { start, end, reverse, transaction });
     let wanted = true;
     try {
-      for (let next = rows.next(); next.done !== true; next = rows.next()) {
+      for (let next = nextOf(rows); next.done !== true; next = nextOf(rows)) {
         const { key, value } = next.value;
         const pointer = key.length > CHUNK_BYTES;
         wanted = pointer
@@ -215,7 +221,7 @@ export class Environment {
     enter(first);
     try {
       for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-        const next = top.rows.next();
+        const next = nextOf(top.rows);
         if (next.done === true) {
           stack.pop();
           continue;
@@ -240,7 +246,7 @@ export class Environment {
    */
   async commit(commit: Commit): Promise<void> {
     const { overlay, index, hasLonger } = commit;
-    await this.#root.batch(() => {
+    const committed = this.#root.batch(() => {
       for (const table of TABLES) {
         overlay.maps[table].scan({}, (key, value) => {
           if (key.length > CHUNK_BYTES) this.#writeLong(table, key, value, hasLonger);
@@ -253,6 +259,11 @@ export class Environment {
       void this.#store.put(INDEX_KEY, encodeNumber(index));
       if (commit.installs) void this.#store.put(INSTALLED_KEY, encodeNumber(index));
     });
+    try {
+      await committed;
+    } catch (cause) {
+      throw await reasonOf(cause);
+    }
     await this.#root.flushed;
   }
 
@@ -289,6 +300,16 @@ export class Environment {
 
   async close(): Promise<void> {
     await this.#root.close();
+  }
+}
+
+/** lmdb-js rejects with an error whose own promise rejects with the reason. */
+async function reasonOf(cause: unknown): Promise<unknown> {
+  try {
+    await (cause as { commitError?: Promise<never> }).commitError;
+    return cause;
+  } catch (reason) {
+    return reason;
   }
 }
 
@@ -338,6 +359,20 @@ function rowsOf(
   // Absent bounds are given as `undefined`, which lmdb-js tells from not given; its types don't.
   const range = { ...rows, reverse, transaction } as unknown as RangeOptions;
   return tree.getRange(range)[Symbol.iterator]();
+}
+
+/** Tells LMDB's faults from what a visitor throws. */
+function nextOf(rows: Rows): IteratorResult<{ key: Bytes; value: Bytes }> {
+  try {
+    return rows.next();
+  } catch (cause) {
+    throw readFault(cause);
+  }
+}
+
+function readFault(cause: unknown): BackendError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  return new BackendError(`the database can't be read: ${text}`, { cause });
 }
 
 /** The first key behind `prefix` that starts with it, and the end of those that do. */

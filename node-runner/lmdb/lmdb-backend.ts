@@ -119,13 +119,17 @@ export class LmdbBackend implements Backend {
     try {
       return layeredGet(this.#layers, this.#base.environment, table, key);
     } catch (cause) {
-      throw this.#faultOf(cause);
+      throw cause instanceof BackendError ? this.#faultOf(cause) : cause;
     }
   }
 
   scan(table: Table, options: ScanOptions, visit: (key: Bytes, value: Bytes) => boolean): void {
     this.#assertUsable();
-    layeredScan(this.#layers, this.#base.environment, { table, options, visit });
+    try {
+      layeredScan(this.#layers, this.#base.environment, { table, options, visit });
+    } catch (cause) {
+      throw cause instanceof BackendError ? this.#faultOf(cause) : cause;
+    }
   }
 
   apply(index: number, fill: (writer: BatchWriter) => void): void {
@@ -287,7 +291,8 @@ export class LmdbBackend implements Backend {
   #faultOf(cause: unknown): BackendError {
     if (this.#fault === undefined) {
       const text = cause instanceof Error ? cause.message : String(cause);
-      this.#fault = new BackendError(`the database failed: ${text}`, { cause });
+      const known = cause instanceof BackendError;
+      this.#fault = known ? cause : new BackendError(`the database failed: ${text}`, { cause });
       this.#options.onFault?.(this.#fault);
     }
     return this.#fault;

@@ -52,6 +52,8 @@ export interface WalFacts {
   readonly records: number;
   readonly bytes: number;
   readonly segments: number;
+  /** The last sequence taken less the last one reported. */
+  readonly unreported: number;
 }
 
 interface Segment {
@@ -152,6 +154,7 @@ export class WriteAheadLog implements LogStore {
       records: this.#ordinal,
       bytes: this.#bytesWritten,
       segments: this.#segments.length,
+      unreported: this.#appended - this.#reported,
     };
   }
 
@@ -303,7 +306,9 @@ export class WriteAheadLog implements LogStore {
   #fail(fault: Error): void {
     if (!this.#faulted) {
       this.#faulted = true;
-      this.#options.onFault(fault);
+      const place = this.#file?.path ?? this.#options.directory;
+      const text = `the write-ahead log failed at ${place}: ${fault.message}`;
+      this.#options.onFault(new Error(text, { cause: fault }));
     }
     this.#finish();
   }

@@ -86,7 +86,8 @@ test("durations are Go's", () => {
 });
 
 test("bootstrap ids are those that etcd computes for the same cluster", () => {
-  // A default etcd (one member "default", token "etcd-cluster") calls itself 8e9e05c52164694d in cdf818194e3a8c32.
+  // A default etcd (one member "default", token "etcd-cluster") calls itself 8e9e05c52164694d in
+  // cdf818194e3a8c32.
   const identity = bootstrapIdentity({
     name: "default",
     token: "etcd-cluster",

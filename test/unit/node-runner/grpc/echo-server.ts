@@ -1,4 +1,6 @@
-/** A gRPC server with echo services on a free port, for tests of the door without a peer behind it. */
+/**
+ * A gRPC server with echo services on a free port, for tests of the door without a peer behind it.
+ */
 import { createServer } from "node:http";
 import type { TlsOptions } from "node:tls";
 import { RpcError } from "../../../../shared/api/errors.ts";
@@ -80,7 +82,8 @@ function echoServices(events: EchoEvents): Services {
       /** Like Chat, but stays open after the half-close, as a watch does. */
       Stay: stay,
       /**
-       * Answers with as many messages as the request has octets, each of 64 KiB, as fast as the client takes them.
+       * Answers with as many messages as the request has octets, each of 64 KiB, as fast as the
+       * client takes them.
        */
       Flow: {
         kind: "serverStream",
@@ -111,7 +114,10 @@ function echoServices(events: EchoEvents): Services {
   };
 }
 
-/** Answers `<version> <method> <target> <body>`; `/abort` never answers, `/large` answers with a MiB. */
+/**
+ * Answers `<version> <method> <target> <body>`; `/abort` never answers, `/large` answers with a
+ * MiB.
+ */
 function echoHttp(request: HttpRequest, response: HttpResponse): void {
   if (request.target === "/abort") return;
   if (request.target === "/large") {

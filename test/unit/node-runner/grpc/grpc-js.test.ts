@@ -98,7 +98,8 @@ describe("unary calls", () => {
   test("cancelling by the client is told to the handler, and counts as Canceled once", async () => {
     server.handled.length = 0;
     const closed = server.events.closed;
-    // Node's client half-closes before it resets: a method that ends at the half-close would be done by then.
+    // Node's client half-closes before it resets: a method that ends at the half-close would be
+    // done by then.
     const call = chat(client, "Stay");
     call.on("error", () => {});
     call.write(Buffer.from("x"));

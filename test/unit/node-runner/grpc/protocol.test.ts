@@ -1,5 +1,6 @@
 /**
- * gRPC over HTTP/2, octet by octet: framing, content types, timeouts, compression, half-close and the end of calls.
+ * gRPC over HTTP/2, octet by octet: framing, content types, timeouts, compression, half-close and
+ * the end of calls.
  */
 import { deflateSync, gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";

@@ -1,6 +1,6 @@
 /**
- * Attacks on the HTTP/2 server, by name. Each must cost the attacker the stream or the connection while memory,
- * queues and handlers stay bounded, and another client is served meanwhile.
+ * Attacks on the HTTP/2 server, by name. Each must cost the attacker the stream or the connection
+ * while memory, queues and handlers stay bounded, and another client is served meanwhile.
  */
 import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -53,7 +53,10 @@ afterEach(async () => {
 const NEVER = replaced(CALL, ":path", "/test.Echo/Never");
 const reset = (id: number): Buffer => frame(FRAME.rstStream, 0, id, uint32(ERROR.cancel));
 
-/** Sends rounds of frames, in step with the server, until it ends the connection; returns the rounds it took. */
+/**
+ * Sends rounds of frames, in step with the server, until it ends the connection; returns the rounds
+ * it took.
+ */
 async function flood(client: RawClient, round: (number: number) => Buffer, roundsMax = 100) {
   for (let number = 0; number < roundsMax; number += 1) {
     if (client.isClosed || client.of(FRAME.goaway).length > 0) return number;
@@ -225,7 +228,8 @@ describe("frames that carry nothing", () => {
     socket.on("error", () => {});
     socket.pause();
     socket.write(Buffer.concat([PREFACE, settings()]));
-    // Calls with replies of 12 KB each: sockets fill, then the server must stop reading, not queue without end.
+    // Calls with replies of 12 KB each: sockets fill, then the server must stop reading, not queue
+    // without end.
     const window = frame(FRAME.windowUpdate, 0, 0, uint32(0x7000_0000));
     socket.write(Buffer.concat([settings([4, 0x7fff_ffff]), window]));
     const body = "x".repeat(12_000);

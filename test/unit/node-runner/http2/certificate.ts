@@ -1,4 +1,7 @@
-/** A self-signed certificate for 127.0.0.1 and localhost, for tests alone; valid for a hundred years. */
+/**
+ * A self-signed certificate for 127.0.0.1 and localhost, for tests alone; valid for a hundred
+ * years.
+ */
 
 export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
 MIIBojCCAUegAwIBAgIUbflpnm2FD4p2Gn2MH0Xu6yMONVwwCgYIKoZIzj0EAwIw

@@ -1,4 +1,7 @@
-/** RFC 9113 at the connection: preface, frame sizes, SETTINGS, PING, GOAWAY and header blocks in several frames. */
+/**
+ * RFC 9113 at the connection: preface, frame sizes, SETTINGS, PING, GOAWAY and header blocks in
+ * several frames.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ERROR, FLAG, FRAME, PREFACE } from "../../../../node-runner/http2/protocol.ts";
 import { startEchoServer, type EchoServer } from "../grpc/echo-server.ts";

@@ -1,6 +1,7 @@
 /**
- * Random frames, valid and broken, at a real server: whatever comes, it neither throws nor stops serving others,
- * and it answers only what the protocol allows. fast-check prints the seed and the shrunk frames of a failure.
+ * Random frames, valid and broken, at a real server: whatever comes, it neither throws nor stops
+ * serving others, and it answers only what the protocol allows. fast-check prints the seed and the
+ * shrunk frames of a failure.
  */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";

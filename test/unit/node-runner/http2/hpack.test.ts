@@ -1,4 +1,7 @@
-/** HPACK: the vectors of RFC 7541 appendix C, the Huffman code's bounds, and what a decoder must refuse. */
+/**
+ * HPACK: the vectors of RFC 7541 appendix C, the Huffman code's bounds, and what a decoder must
+ * refuse.
+ */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { HeaderDecoder } from "../../../../node-runner/http2/hpack-decoder.ts";

@@ -1,6 +1,6 @@
 /**
- * A client that sends any frame, valid or not, over a real socket, and collects what comes back. Headers are
- * encoded as plain literals unless a test sends its own block.
+ * A client that sends any frame, valid or not, over a real socket, and collects what comes back.
+ * Headers are encoded as plain literals unless a test sends its own block.
  */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -153,7 +153,9 @@ export class RawClient {
     this.socket.destroy();
   }
 
-  /** The first frame, received or still to come, that fits; fails when the connection ends before. */
+  /**
+   * The first frame, received or still to come, that fits; fails when the connection ends before.
+   */
   async next(fits: (frame: Frame) => boolean): Promise<Frame> {
     for (;;) {
       const found = this.frames.find(fits);

@@ -1,4 +1,7 @@
-/** One port for both protocols: prior knowledge, HTTP/1.1, upgrades, TLS with ALPN, and the graceful end. */
+/**
+ * One port for both protocols: prior knowledge, HTTP/1.1, upgrades, TLS with ALPN, and the graceful
+ * end.
+ */
 import { once } from "node:events";
 import { Agent, get, request as request1, createServer } from "node:http";
 import { connect as connectHttp2 } from "node:http2";

@@ -12,6 +12,7 @@ import { CHUNK_BYTES } from "../../../../node-runner/lmdb/long-keys.ts";
 import type { ScanOptions } from "../../../../shared/backend/backend.ts";
 import { EMPTY, compareBytes, hexOf, utf8 } from "../../../../shared/base/bytes.ts";
 import type { Bytes } from "../../../../shared/base/bytes.ts";
+import { LIMITS } from "../../../../shared/base/limits.ts";
 import { Prng } from "../../../../shared/base/prng.ts";
 import { backendConformance } from "../../backend/conformance.ts";
 
@@ -69,7 +70,7 @@ describe("LMDB backend's own", () => {
     const prng = new Prng(seed);
     const store = await start();
     const model = new Map<string, Bytes>();
-    for (let round = 1; round <= 40; round += 1) {
+    for (let round = 1; round <= 25; round += 1) {
       store.apply(round, (writer) => {
         for (let count = prng.between(1, 8); count > 0; count -= 1) {
           const stored = [...model.values()];
@@ -146,6 +147,19 @@ describe("LMDB backend's own", () => {
     const again = await start();
     expect(again.visibleIndex).toBe(1);
     expect(again.get("key", utf8("b"))).toBeUndefined();
+  });
+
+  test("rows that wait for the log make it congested, and not once they are committed", async () => {
+    let limit = 0;
+    const store = await start({ commitLimit: () => limit });
+    const rows = LIMITS.backendPendingRowsMax;
+    store.apply(1, (writer) => {
+      for (let row = 0; row <= rows; row += 1) writer.put("key", utf8(`k${row}`), EMPTY);
+    });
+    expect(store.congested).toBe(true);
+    limit = 1;
+    await flushed(store);
+    expect(store.congested).toBe(false);
   });
 
   test("bytes that are handed out are plain arrays of their own", async () => {

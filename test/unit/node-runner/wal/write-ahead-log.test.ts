@@ -82,13 +82,12 @@ describe("restart", () => {
     let log = openLog(disk, { segmentBytes: 4096 });
     const kinds = ["normal", "membership"] as const;
     for (let index = 1; index <= 300; index += 1) {
-      const changed = { ...entry(index, 1 + (index >> 6), index % 90), kind: kinds[index % 2] };
-      log.append(
-        write((index - 1) % 100 === 0 ? 1 : ((index - 1) % 100) + 1, {
-          entries: [{ ...changed, kind: changed.kind ?? "normal" }],
-          hardState: hardState(1 + (index >> 6), index - 1, "18446744073709551615"),
-        }),
-      );
+      const term = 1 + (index >> 6);
+      const kind = kinds[index % 2] ?? "normal";
+      const entries = [{ ...entry(index, term, index % 90), kind }];
+      const state = hardState(term, index - 1, "18446744073709551615");
+      // Sequences start anew with each opening.
+      log.append(write(((index - 1) % 100) + 1, { entries, hardState: state }));
       if (index % 3 === 0) disk.drain();
       if (index % 100 !== 0) continue;
       disk.drain();
@@ -207,7 +206,8 @@ describe("faults", () => {
     const { records } = log.facts;
     log.append(write(3, { entries: [entry(3, 1)] }));
     disk.drain();
-    expect(faults).toEqual([full]);
+    expect(faults.map((fault) => fault.cause)).toEqual([full]);
+    expect(faults[0]?.message).toMatch(/failed at wal\/.*\.wal: ENOSPC: no space left on device/);
     expect(durable).toEqual([1]);
     expect(log.facts.records).toBe(records);
     await log.close();
