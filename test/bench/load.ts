@@ -20,8 +20,8 @@ import {
 export const WORKLOADS = ["put", "range", "serializable"] as const;
 export type Workload = (typeof WORKLOADS)[number];
 
-/** Keys that are there before a range workload begins. */
-const PRELOADED_KEYS = 10_000;
+/** Keys that are there before a range workload begins, unless told. */
+const KEYS = 10_000;
 const PRELOAD_CLIENTS = 100;
 /** Beyond these the clock's cost would show; a sample array grows to what a run needs. */
 const SAMPLES_FIRST = 1 << 16;
@@ -33,6 +33,8 @@ export interface LoadOptions {
   readonly connections: number;
   readonly workload: Workload;
   readonly seed: number;
+  /** How many keys range workloads read. */
+  readonly keys?: number;
   readonly warmupMilliseconds: number;
   readonly measureMilliseconds: number;
   /** Called at the edges of the measured window, with the members that work. */
@@ -55,6 +57,7 @@ export interface LoadResult {
 /** Numbers shared by the clients of one run. */
 class Run {
   readonly seed: number;
+  readonly keys: number;
   readonly prng: Prng;
   measuring = false;
   stopping = false;
@@ -68,9 +71,10 @@ class Run {
   active = 0;
   finished: (() => void) | undefined;
 
-  constructor(seed: number) {
-    this.seed = seed;
-    this.prng = new Prng(seed);
+  constructor(options: LoadOptions) {
+    this.seed = options.seed;
+    this.keys = options.keys ?? KEYS;
+    this.prng = new Prng(options.seed);
   }
 
   addSample(milliseconds: number): void {
@@ -112,7 +116,7 @@ class LoadClient implements Call {
     const run = this.#run;
     let number = run.nextKey;
     if (this.#workload === "put") run.nextKey += 1;
-    else number = run.prng.below(PRELOADED_KEYS);
+    else number = run.prng.below(run.keys);
     writeKey(this.message, KEY_OFFSET, run.seed, number);
     this.#checked = false;
     this.#startedAt = performance.now();
@@ -206,10 +210,10 @@ async function drive(
 
 /** Writes the keys that range workloads read. */
 async function preload(options: LoadOptions): Promise<void> {
-  const run = new Run(options.seed);
+  const run = new Run(options);
   const load = { ...options, clients: PRELOAD_CLIENTS, connections: 10, workload: "put" as const };
   await drive(run, load, async () => {
-    while (run.nextKey < PRELOADED_KEYS) await sleep(5);
+    while (run.nextKey < run.keys) await sleep(5);
   });
   if (run.errors > 0) throw new Error(`preload: ${run.firstError}`);
 }
@@ -218,7 +222,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const first = options.addresses[0] as string;
   if (options.workload !== "put") await preload(options);
   const before = await currentRevision(first);
-  const run = new Run(options.seed);
+  const run = new Run(options);
   let [seconds, generatorMicroseconds] = [0, 0];
   await drive(run, options, async () => {
     await sleep(options.warmupMilliseconds);
