@@ -12,6 +12,10 @@ type Snapshot = Extract<Message, { type: "snapshot" }>;
 
 export function takeAppend(core: Core, append: Append): void {
   const { log } = core;
+  if (core.tracker.progress.size === 0) {
+    rejectAll(core, append);
+    return;
+  }
   if (append.previousIndex < log.commit) {
     // An old one: up to the commit index the logs match for certain.
     acknowledge(core, append, log.commit);
@@ -67,6 +71,25 @@ function reject(core: Core, append: Append): void {
     reject: true,
     hintIndex,
     hintTerm: log.termOf(hintIndex) ?? 0,
+  });
+}
+
+/**
+ * A node that joins knows no members. The log alone can't tell it who they are, because the
+ * founders of a cluster are not in it; taking the changes for the whole, it could believe that it
+ * is alone, and lead itself. So it takes no entries, and asks for a snapshot, which names the
+ * members: any log matches at index 0, and this is what its rejection means.
+ */
+function rejectAll(core: Core, append: Append): void {
+  core.outbox.sendAfterDurable({
+    type: "appendReply",
+    from: core.id,
+    to: append.from,
+    term: core.term,
+    index: 0,
+    reject: true,
+    hintIndex: 0,
+    hintTerm: 0,
   });
 }
 

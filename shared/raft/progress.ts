@@ -22,6 +22,8 @@ export class Progress {
   next: number;
   /** The index of the snapshot that is on its way; 0 unless in state `snapshot`. */
   pendingSnapshot = 0;
+  /** Only a snapshot can go to this member next: it joins, and knows no members yet. */
+  snapshotWanted = false;
   /** Heard from since the last quorum check. */
   recentlyActive = false;
   /** Probing: the probe is out, and only an answer or a heartbeat's answer lets the next go. */
@@ -100,6 +102,14 @@ export class Progress {
     return true;
   }
 
+  /** It takes no entries before it has a snapshot (see follower.ts). False when that is stale. */
+  rejectedAll(): boolean {
+    if (this.match > 0 || this.state === "snapshot") return false;
+    this.#enter("probe");
+    this.snapshotWanted = true;
+    return true;
+  }
+
   /** True when an append should go out now. */
   wantsAppend(lastIndex: number, commit: number): boolean {
     if (this.state === "snapshot") return false;
@@ -142,6 +152,7 @@ export class Progress {
     this.paused = false;
     this.nudged = false;
     this.pendingSnapshot = 0;
+    this.snapshotWanted = false;
     this.inflights.clear();
   }
 }

@@ -41,7 +41,8 @@ function sendAppend(core: Core, progress: Progress, shared: Shared): boolean {
   const { log } = core;
   const previousIndex = progress.next - 1;
   const previousTerm = log.termOf(previousIndex);
-  if (previousTerm === undefined || progress.next < log.firstIndex) {
+  const compacted = previousTerm === undefined || progress.next < log.firstIndex;
+  if (compacted || progress.snapshotWanted) {
     sendSnapshot(core, progress);
     return false;
   }
@@ -99,7 +100,9 @@ export function takeAppendReply(core: Core, reply: AppendReply): void {
     const { hintIndex, hintTerm } = reply;
     // Term 0: it doesn't know its term there any more, so its index is all there is to go by.
     const retryAt = hintTerm > 0 ? core.log.lastAtOrBelowTerm(hintIndex, hintTerm) : hintIndex;
-    if (progress.rejected(reply.index, retryAt)) core.replicationDue = true;
+    const isNews =
+      reply.index === 0 ? progress.rejectedAll() : progress.rejected(reply.index, retryAt);
+    if (isNews) core.replicationDue = true;
     return;
   }
   assert(reply.index <= core.log.lastIndex, `${reply.from} has more than its leader`);

@@ -76,7 +76,8 @@ export type Message = Envelope &
         readonly type: "appendReply";
         /**
          * Accepted: the last index that is durable here and matches. Rejected: the `previousIndex`
-         * that did not match.
+         * that did not match; 0, where every log matches, asks for a snapshot (a node that joins
+         * and knows no members).
          */
         readonly index: number;
         readonly reject: boolean;
