@@ -121,6 +121,8 @@ const TABLE = {
     "unknown",
     "etcdserver: request timed out, leader transfer took too long",
   ],
+  watchRangeEmpty: ["unknown", "mvcc: watcher range is empty"],
+  watchIdTaken: ["unknown", "mvcc: duplicate watch ID provided on the WatchStream"],
   electionNotLeader: ["unknown", "election: not leader"],
   electionNoLeader: ["unknown", "election: no leader"],
   electionLeaderMissing: ["unknown", '"leader" field must be provided'],

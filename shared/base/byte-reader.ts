@@ -55,8 +55,13 @@ export class ByteReader {
   }
 
   signedVarint(): number {
-    const value = this.varint();
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+    const first = this.byte();
+    const rest = first < 0x80 ? 0 : this.varint();
+    const magnitude = rest * 64 + (first & 0x3f);
+    if (!Number.isSafeInteger(magnitude)) {
+      throw new MalformedError(`a number ends past 53 bits at ${this.#offset}`);
+    }
+    return (first & 0x40) === 0 || magnitude === 0 ? magnitude : -magnitude;
   }
 
   /** 8 bytes, big-endian, as a signed number. */

@@ -45,10 +45,14 @@ export class ByteWriter {
     buffer[this.#length++] = rest;
   }
 
-  /** A safe integer of either sign: zigzag, so that small magnitudes stay short. */
+  /** A safe integer of either sign: sign and six bits of the magnitude first, the rest in base 128. */
   signedVarint(value: number): void {
-    assert(Math.abs(value) <= Number.MAX_SAFE_INTEGER / 2, `out of range: ${value}`);
-    this.varint(value >= 0 ? value * 2 : -value * 2 - 1);
+    assert(Number.isSafeInteger(value), `no safe integer: ${value}`);
+    const magnitude = Math.abs(value);
+    const first = (magnitude % 64) | (value < 0 ? 0x40 : 0);
+    if (magnitude < 64) return this.byte(first);
+    this.byte(first | 0x80);
+    this.varint(Math.floor(magnitude / 64));
   }
 
   /** The 64 bits of a signed or unsigned number, big-endian. */

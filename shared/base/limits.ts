@@ -62,6 +62,11 @@ export const LIMITS = {
    */
   applyGapMax: 5000,
 
+  /** Entries in one apply (one batch of the backend), such batches in one turn, and raft's batches in one turn. */
+  applyEntriesMax: 1000,
+  applyBatchesPerTurnMax: 4,
+  readiesPerTurnMax: 32,
+
   /**
    * Entries that stay in the log behind the applied index for slow followers (etcd:
    * --snapshot-catchup-entries).
@@ -70,10 +75,6 @@ export const LIMITS = {
   /** Entries between two compactions of the log (etcd: --snapshot-count). */
   compactLogEvery: 10_000,
 
-  /**
-   * Rows and bytes that one synchronous stretch may read or write before it yields to the event
-   * loop.
-   */
   /**
    * Bytes of a segment of the write-ahead log; compaction removes whole ones (etcd:
    * SegmentSizeBytes, 64 MB).
@@ -90,6 +91,8 @@ export const LIMITS = {
   /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
   stretchRowsMax: 10_000,
   stretchBytesMax: 4 * MIB,
+  /** Rows that one step of the removal after a compaction touches (etcd: --compaction-batch-limit). */
+  compactionRowsPerStep: 1000,
 
   /** Backend size at which NOSPACE is raised (etcd: --quota-backend-bytes, 0 means 2 GiB). */
   quotaBytes: 2048 * MIB,
@@ -102,7 +105,8 @@ export const LIMITS = {
    */
   leaseRevokesPerEntryMax: 500,
   /**
-   * Leases from which on a new leader spreads their expiry, and how many it lets expire in a second (etcd: 1000, 750).
+   * Leases from which on a new leader spreads their expiry, and how many it lets expire in a second (etcd: 1000,
+   * 750).
    */
   leasesSpreadFrom: 1000,
   leaseExpiriesPerSecond: 750,
@@ -142,8 +146,13 @@ export const LIMITS = {
   linkUnsentBytesSlow: 4 * MIB,
   linkUnsentBytesMax: 64 * MIB,
 
+  /** Keys of the first chunk of a RangeStream (etcd: 10); later ones approach `requestBytesMax`. */
+  rangeStreamFirstKeys: 10,
+
   /** Bytes of one chunk of a snapshot stream. */
   snapshotChunkBytes: 256 * KIB,
+  /** Snapshots that a leader sends at a time: each pins a view of the store. */
+  snapshotStreamsMax: 2,
 
   /*
    * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never

@@ -190,7 +190,20 @@ export interface PeerStatus {
   readonly alarms: readonly { readonly member: bigint; readonly alarm: "nospace" | "corrupt" }[];
 }
 
+export interface AlarmChange {
+  readonly action: "get" | "activate" | "deactivate";
+  /** Counts literally, and only for changes. */
+  readonly member: bigint;
+  /** "none": all kinds in a question, and nothing at all in a change. */
+  readonly alarm: "none" | "nospace" | "corrupt";
+}
+
 export interface MaintenanceService {
+  /** Answers the alarms asked for, or those that the change touched. */
+  alarm(
+    change: AlarmChange,
+    call: CallContext,
+  ): Promise<{ header: Header; alarms: PeerStatus["alarms"] }>;
   status(call: CallContext): Promise<PeerStatus>;
   hashKv(revision: number, call: CallContext): Promise<{ header: Header } & HashResult>;
 }

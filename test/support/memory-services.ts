@@ -169,6 +169,7 @@ export class MemoryServices implements Services {
         errors: [],
         alarms: [],
       })),
+    alarm: () => Promise.reject(rpcError("unknownMethod")),
     hashKv: () => Promise.reject(rpcError("unknownMethod")),
   };
 

@@ -25,13 +25,14 @@ import {
   type StreamHandler,
 } from "./method.ts";
 import {
+  alarmMessage,
   headerMessage,
   headerWithoutRevision,
   memberMessage,
   statusMessage,
   watchMessage,
 } from "./replies.ts";
-import { clampToSafe, watchCreateOf } from "./requests.ts";
+import { alarmChangeOf, clampToSafe, watchCreateOf } from "./requests.ts";
 
 export type ProtoServices = Readonly<Record<string, Readonly<Record<string, ProtoMethod>>>>;
 
@@ -63,6 +64,11 @@ export function protoServices(services: Services): ProtoServices {
       ),
     },
     "etcdserverpb.Maintenance": {
+      Alarm: unary(
+        Maintenance.method.alarm,
+        (request, call) => services.maintenance.alarm(alarmChangeOf(request), call),
+        { message: alarmMessage },
+      ),
       Status: unary(
         Maintenance.method.status,
         (_request, call) => services.maintenance.status(call),

@@ -4,6 +4,8 @@
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
+  type AlarmResponseSchema,
+  AlarmType,
   type MemberSchema,
   type RangeResponseSchema,
   type ResponseHeaderSchema,
@@ -140,5 +142,18 @@ export function statusMessage(status: PeerStatus): MessageInitShape<typeof Statu
     storageVersion: ETCD_STORAGE_VERSION,
     dbSizeQuota: BigInt(status.dbSizeQuota),
     downgradeInfo: {},
+  };
+}
+
+export function alarmMessage(answer: {
+  header: Header;
+  alarms: PeerStatus["alarms"];
+}): MessageInitShape<typeof AlarmResponseSchema> {
+  return {
+    header: headerMessage(answer.header),
+    alarms: answer.alarms.map(({ member, alarm }) => ({
+      memberID: member,
+      alarm: alarm === "nospace" ? AlarmType.NOSPACE : AlarmType.CORRUPT,
+    })),
   };
 }

@@ -4,11 +4,14 @@
  */
 import { rpcError } from "../../api/errors.ts";
 import {
+  AlarmRequest_AlarmAction,
+  AlarmType,
   Compare_CompareResult,
   Compare_CompareTarget,
   RangeRequest_SortOrder,
   RangeRequest_SortTarget,
   WatchCreateRequest_FilterType,
+  type AlarmRequest,
   type Compare as CompareMessage,
   type DeleteRangeRequest,
   type PutRequest,
@@ -20,7 +23,7 @@ import {
 import { EMPTY, type Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Compare, DeleteRangeOp, Op, PutOp, RangeOp, TxnOp } from "../../wire/command.ts";
-import type { WatchCreate } from "../services.ts";
+import type { AlarmChange, WatchCreate } from "../services.ts";
 
 const SAFE_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 
@@ -191,3 +194,19 @@ export function watchCreateOf(request: WatchCreateRequest): WatchCreate {
     fragment: request.fragment,
   };
 }
+
+/** Unknown actions and kinds do as etcd's: nothing happens. */
+export function alarmChangeOf({ action, memberID: member, alarm }: AlarmRequest): AlarmChange {
+  return { action: ALARM_ACTIONS[action] ?? "activate", member, alarm: ALARMS[alarm] ?? "none" };
+}
+
+const ALARM_ACTIONS: Readonly<Record<number, AlarmChange["action"]>> = {
+  [AlarmRequest_AlarmAction.GET]: "get",
+  [AlarmRequest_AlarmAction.ACTIVATE]: "activate",
+  [AlarmRequest_AlarmAction.DEACTIVATE]: "deactivate",
+};
+
+const ALARMS: Readonly<Record<number, AlarmChange["alarm"]>> = {
+  [AlarmType.NOSPACE]: "nospace",
+  [AlarmType.CORRUPT]: "corrupt",
+};

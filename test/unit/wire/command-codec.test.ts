@@ -135,7 +135,7 @@ const bytes: fc.Arbitrary<Bytes> = fc.uint8Array({ maxLength: 40 });
 const id = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 const memberId = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
 const count = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
-const signed = fc.integer({ min: -(2 ** 52), max: 2 ** 52 - 1 });
+const signed = fc.integer({ min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER });
 const putArbitrary = fc.record({
   kind: fc.constant("put" as const),
   key: bytes,

@@ -1,0 +1,408 @@
+/**
+ * The loop of a peer: inputs (messages, proposals, reads, ticks, news of the log) go into raft, and what raft asks
+ * for is done in the order that `shared/raft/README.md` numbers. Everything that arrives in one turn of the host
+ * shares a pass; a pass is bounded, and what is left over waits for the next turn.
+ *
+ * Entries may be applied here before this peer's own log holds them durably (a quorum does). After a crash the
+ * backend may then be ahead of the log: `openRaft` starts the log anew behind what is applied, as after a snapshot.
+ */
+import type { ErrorCode } from "../../api/errors.ts";
+import { rpcError } from "../../api/errors.ts";
+import { assert } from "../../base/assert.ts";
+import { LIMITS } from "../../base/limits.ts";
+import type { Entry, Message, NodeId, RaftNode, Ready, SoftState } from "../../raft/types.ts";
+import { decodeCommand, encodeCommand } from "../../wire/command-codec.ts";
+import type { Command } from "../../wire/command.ts";
+import type { Host } from "../host.ts";
+import type { PeerConfig } from "../peer.ts";
+import type { StateMachine } from "../state/state-machine.ts";
+import { Confirmations } from "./confirmations.ts";
+import type { ConfirmationOwner } from "./confirmations.ts";
+import { DurableQueue } from "./durable-queue.ts";
+import { Proposals } from "./proposals.ts";
+import type { ProposalOwner } from "./proposals.ts";
+
+export interface Leadership {
+  readonly leader: NodeId | undefined;
+  /** This peer leads. */
+  readonly leads: boolean;
+  readonly term: number;
+}
+
+export interface ConsensusListener {
+  leadershipChanged(leadership: Leadership): void;
+  /** The state machine holds all entries up to its applied index. */
+  applied(): void;
+  ticked(now: number): void;
+  /** Raft wants the state sent to a member that lags behind the log. */
+  snapshotWanted(message: Message & { readonly type: "snapshot" }): void;
+}
+
+export interface ConsensusOptions {
+  readonly host: Host;
+  readonly state: StateMachine;
+  readonly raft: RaftNode;
+  readonly own: { readonly member: bigint; readonly incarnation: number };
+  readonly term: number;
+  /** The log's sequence numbers lie this much above raft's. */
+  readonly sequenceOffset: number;
+  readonly config: Pick<
+    PeerConfig,
+    "tickMilliseconds" | "electionTicks" | "compactLogEvery" | "catchUpEntries"
+  >;
+  readonly listener: ConsensusListener;
+}
+
+/** How soon a congested backend is asked again. */
+const CONGESTION_MILLISECONDS = 5;
+
+export class Consensus {
+  readonly #options: ConsensusOptions;
+  readonly #host: Host;
+  readonly #raft: RaftNode;
+  readonly #state: StateMachine;
+  readonly #proposals: Proposals;
+  readonly #confirmations = new Confirmations();
+  readonly #durable = new DurableQueue();
+  readonly #readIndex = (context: number) => this.#raft.readIndex(context);
+  readonly #propose = (entries: Parameters<RaftNode["propose"]>[0]) => this.#raft.propose(entries);
+  /** Committed entries that are not applied yet. */
+  #committed: Entry[] = [];
+  #leadership: Leadership;
+  /** In this turn. */
+  #leaderFound = false;
+  #leaderElectedAt = Number.NEGATIVE_INFINITY;
+  #leaderLostAt: number;
+  #turnPending = false;
+  #inTurn = false;
+  #stopped = false;
+  /** Applying rests while the state is replaced by a snapshot. */
+  #paused = false;
+  #cancelTick: () => void;
+
+  constructor(options: ConsensusOptions) {
+    this.#options = options;
+    this.#host = options.host;
+    this.#raft = options.raft;
+    this.#state = options.state;
+    this.#proposals = new Proposals(options.own);
+    this.#leadership = { leader: undefined, leads: false, term: options.term };
+    this.#leaderLostAt = options.host.now();
+    options.host.log.onDurable = (sequence) => {
+      this.#durable.durable(sequence - options.sequenceOffset);
+      if (!this.#inTurn) this.#turn();
+    };
+    this.#cancelTick = options.host.schedule(options.config.tickMilliseconds, this.#tick);
+  }
+
+  get leadership(): Leadership {
+    return this.#leadership;
+  }
+
+  /** Milliseconds without a known leader; 0 with one. */
+  leaderlessMilliseconds(now: number): number {
+    return this.#leadership.leader === undefined ? now - this.#leaderLostAt : 0;
+  }
+
+  get raft(): RaftNode {
+    return this.#raft;
+  }
+
+  get appliedIndex(): number {
+    return this.#state.appliedIndex;
+  }
+
+  /** Etcd's request time-out: 5 s and two elections. */
+  get requestMilliseconds(): number {
+    return 5000 + 2 * this.#electionMilliseconds;
+  }
+
+  /**
+   * Puts a command into the log. The owner is told once; if its time is over first, whether it happened is unknown.
+   */
+  propose(command: Command, owner: ProposalOwner, timeoutMilliseconds?: number): void {
+    if (this.#stopped) return owner.failed(rpcError("stopped"));
+    if (this.#committed.length > LIMITS.applyGapMax) {
+      return owner.failed(rpcError("requestTooManyRequests"));
+    }
+    const now = this.#host.now();
+    this.#proposals.submit(command, owner, {
+      now,
+      deadline: this.#deadline(now, timeoutMilliseconds),
+    });
+    this.#wake();
+  }
+
+  /** Puts a command into the log only if this peer leads in this term at that moment: it is never forwarded. */
+  proposeAsLeader(command: Command, term: number): void {
+    const { leads, term: current } = this.#leadership;
+    if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
+      return;
+    const data = encodeCommand({ request: undefined, identity: undefined, command });
+    this.#raft.propose([{ kind: "normal", data }]);
+    this.#wake();
+  }
+
+  /** Tells the owner once everything is applied that was committed anywhere when this was called. */
+  confirm(owner: ConfirmationOwner, timeoutMilliseconds?: number): void {
+    if (this.#stopped) return owner.failed(rpcError("stopped"));
+    this.#confirmations.join(owner, this.#deadline(this.#host.now(), timeoutMilliseconds));
+    this.#wake();
+  }
+
+  receive(messages: readonly Message[]): void {
+    if (this.#stopped) return;
+    this.#guard(() => {
+      for (const message of messages) this.#raft.step(message);
+    });
+    this.#wake();
+  }
+
+  /** Does something with raft, and then what raft asks for. */
+  with(action: (raft: RaftNode) => void): void {
+    if (this.#stopped) return;
+    this.#guard(() => action(this.#raft));
+    this.#wake();
+  }
+
+  /** Holds back applying while the state is replaced; `resume` goes on behind the new applied index. */
+  pauseApplying(): void {
+    this.#paused = true;
+  }
+
+  resumeApplying(): void {
+    this.#paused = false;
+    this.#wake();
+  }
+
+  /** Fails everything that waits and takes no more input. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTick();
+    this.#proposals.failAll("stopped");
+    this.#confirmations.failAll("stopped");
+  }
+
+  get #electionMilliseconds(): number {
+    const { electionTicks, tickMilliseconds } = this.#options.config;
+    return electionTicks * tickMilliseconds;
+  }
+
+  #deadline(now: number, timeoutMilliseconds: number | undefined): number {
+    const own = this.requestMilliseconds;
+    return now + (timeoutMilliseconds === undefined ? own : Math.min(own, timeoutMilliseconds));
+  }
+
+  #wake(): void {
+    if (this.#turnPending || this.#inTurn) return;
+    this.#turnPending = true;
+    this.#host.defer(() => {
+      this.#turnPending = false;
+      this.#turn();
+    });
+  }
+
+  readonly #tick = (): void => {
+    if (this.#stopped) return;
+    this.#cancelTick = this.#host.schedule(this.#options.config.tickMilliseconds, this.#tick);
+    this.#guard(() => {
+      const now = this.#host.now();
+      this.#raft.tick();
+      this.#proposals.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
+      this.#confirmations.sweep(this.#readIndex, now);
+      this.#compactLog();
+      this.#options.listener.ticked(now);
+    });
+    this.#wake();
+  };
+
+  /** One pass: input to raft, then its batches until there are none, or too many for one turn. */
+  #turn(): void {
+    if (this.#stopped || this.#inTurn) return;
+    this.#inTurn = true;
+    this.#guard(() => {
+      this.#takeDurable();
+      this.#proposals.flush(this.#propose);
+      this.#confirmations.flush(this.#readIndex, this.#host.now());
+      let batches = 0;
+      while (this.#raft.hasReady() && batches < LIMITS.readiesPerTurnMax) {
+        batches += 1;
+        this.#process(this.#raft.ready());
+        this.#takeDurable();
+        this.#applyCommitted();
+      }
+      this.#applyCommitted();
+    });
+    this.#inTurn = false;
+    if (this.#hasWork()) this.#wake();
+  }
+
+  /** What a refusing raft left queued is offered again when a leader was found, else at the next tick. */
+  #hasWork(): boolean {
+    if (this.#stopped) return false;
+    const applies = this.#committed.length > 0 && !this.#paused && !this.#state.backend.congested;
+    const queued = this.#proposals.hasQueued && this.#leaderFound;
+    this.#leaderFound = false;
+    return this.#raft.hasReady() || applies || this.#confirmations.hasJoining || queued;
+  }
+
+  #process(ready: Ready): void {
+    if (ready.softState !== undefined || ready.hardState !== undefined) this.#observe(ready);
+    this.#send(ready.messages);
+    const { snapshot, hardState, entries, sequence, mustSync } = ready;
+    const writes = snapshot !== undefined || hardState !== undefined || entries.length > 0;
+    this.#durable.push(ready, writes);
+    if (writes) {
+      const logSequence = sequence + this.#options.sequenceOffset;
+      this.#host.log.append({ sequence: logSequence, snapshot, hardState, entries, mustSync });
+    }
+    if (snapshot !== undefined) {
+      assert(
+        snapshot.index <= this.#state.appliedIndex,
+        "a snapshot is installed before raft hears of it",
+      );
+      this.#raft.applied(snapshot.index);
+    }
+    for (const entry of ready.committed) this.#committed.push(entry);
+    for (const state of ready.readStates) {
+      this.#confirmations.answered(state, this.#state.appliedIndex);
+    }
+  }
+
+  #observe(ready: Ready): void {
+    const before = this.#leadership;
+    const soft: SoftState = ready.softState ?? {
+      role: before.leads ? "leader" : "follower",
+      leader: before.leader,
+    };
+    const term = ready.hardState?.term ?? before.term;
+    const after: Leadership = { leader: soft.leader, leads: soft.role === "leader", term };
+    if (after.leader === before.leader && after.leads === before.leads && after.term === term) {
+      if (before.term === term) return;
+    }
+    this.#leadership = after;
+    const now = this.#host.now();
+    if (after.leader === undefined && before.leader !== undefined) this.#leaderLostAt = now;
+    if (after.leader !== undefined && after.leader !== before.leader) {
+      this.#leaderElectedAt = now;
+      this.#leaderFound = true;
+      this.#confirmations.leaderChanged(this.#readIndex, now);
+    }
+    this.#options.listener.leadershipChanged(after);
+  }
+
+  #takeDurable(): void {
+    const batch = this.#durable.take();
+    if (batch === undefined) return;
+    this.#send(batch.messages);
+    this.#raft.persisted(batch.sequence);
+  }
+
+  #send(messages: readonly Message[]): void {
+    if (messages.length === 0) return;
+    const byMember = new Map<NodeId, Message[]>();
+    for (const message of messages) {
+      if (message.type === "snapshot") {
+        this.#options.listener.snapshotWanted(message);
+        continue;
+      }
+      const list = byMember.get(message.to);
+      if (list === undefined) byMember.set(message.to, [message]);
+      else list.push(message);
+    }
+    for (const [to, list] of byMember) this.#host.transport.send(to, list);
+  }
+
+  /** Applies what is committed, a bounded batch at a time, and settles those who wait for it. */
+  #applyCommitted(): void {
+    if (this.#paused || this.#committed.length === 0) return;
+    this.#skipInstalled();
+    let batches = 0;
+    while (this.#committed.length > 0 && batches < LIMITS.applyBatchesPerTurnMax) {
+      if (this.#state.backend.congested) {
+        this.#host.schedule(CONGESTION_MILLISECONDS, () => this.#wake());
+        return;
+      }
+      batches += 1;
+      const whole = this.#committed.length <= LIMITS.applyEntriesMax;
+      const entries = whole ? this.#committed : this.#committed.slice(0, LIMITS.applyEntriesMax);
+      this.#committed = whole ? [] : this.#committed.slice(LIMITS.applyEntriesMax);
+      this.#apply(entries);
+    }
+  }
+
+  /** A snapshot may have brought entries that raft hands out afterwards. */
+  #skipInstalled(): void {
+    const first = this.#committed[0];
+    const applied = this.#state.appliedIndex;
+    if (first === undefined || first.index > applied) return;
+    const known = this.#committed.filter((entry) => entry.index <= applied);
+    this.#committed = this.#committed.slice(known.length);
+    this.#raft.applied((known[known.length - 1] as Entry).index);
+  }
+
+  #apply(entries: readonly Entry[]): void {
+    const commands: (Command | undefined)[] = [];
+    const sequences: number[] = [];
+    for (const entry of entries) {
+      assert(entry.kind === "normal", "membership changes come with a later version");
+      const own = this.#proposals.find(entry);
+      sequences.push(own.sequence);
+      commands.push(
+        entry.data.length === 0 ? undefined : (own.command ?? decodeCommand(entry.data).command),
+      );
+    }
+    const results = this.#state.apply(entries, commands, this.#host.now());
+    const last = entries[entries.length - 1] as Entry;
+    this.#raft.applied(last.index);
+    // The listener first: leases must be promoted before a confirmed keepalive looks at them.
+    this.#options.listener.applied();
+    for (let position = 0; position < results.length; position += 1) {
+      const sequence = sequences[position] as number;
+      const result = results[position];
+      if (sequence > 0 && result !== undefined) this.#proposals.settle(sequence, result);
+    }
+    this.#confirmations.appliedTo(last.index);
+  }
+
+  /** Cuts the log behind what is durable in the backend, leaving some for slow followers. */
+  #compactLog(): void {
+    const { log } = this.#host;
+    const { backend } = this.#state;
+    const { compactLogEvery, catchUpEntries } = this.#options.config;
+    const wanted = this.#state.appliedIndex - catchUpEntries;
+    if (wanted - log.firstIndex < compactLogEvery) return;
+    if (backend.durableIndex < wanted) backend.flush();
+    const target = Math.min(backend.durableIndex, wanted);
+    if (target >= log.firstIndex) log.compact(target);
+  }
+
+  /** Which of etcd's time-out texts fits a proposal that was made then. */
+  #timeoutReason(startedAt: number): ErrorCode {
+    const electedAt = this.#leaderElectedAt;
+    const election = this.#electionMilliseconds;
+    if (startedAt > electedAt - 2 * election && startedAt < electedAt)
+      return "timeoutDueToLeaderFail";
+    const { leader, leads } = this.#leadership;
+    if (leader === undefined) return "timeout";
+    const since = this.#host.now() - startedAt;
+    const connected = (id: NodeId): boolean => {
+      const idle = this.#host.transport.idleMilliseconds(id);
+      return idle !== undefined && idle < since;
+    };
+    if (!leads) return connected(leader) ? "timeout" : "timeoutDueToConnectionLost";
+    const { voters } = this.#state.members.membership;
+    const reachable = voters.filter((id) => id === leader || connected(id)).length;
+    return reachable > voters.length / 2 ? "timeout" : "timeoutDueToConnectionLost";
+  }
+
+  /** A defect or a storage fault stops the peer: it never answers again. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.stop();
+      this.#host.fatal(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Removes compacted revisions in the background, a bounded batch at a time with pauses between (etcd: 1000 rows, 10
+ * ms). Every peer does so on its own, outside the log's order: what readers may see was decided by the log entry.
+ */
+import { LIMITS } from "../../base/limits.ts";
+import type { Compaction } from "../../mvcc/store.ts";
+import type { Host } from "../host.ts";
+import type { StateMachine } from "../state/state-machine.ts";
+
+const PAUSE_MILLISECONDS = 10;
+
+export class Compactor {
+  readonly #host: Host;
+  readonly #state: StateMachine;
+  #current: Compaction | undefined;
+  #cancel: (() => void) | undefined;
+  #seen = -1;
+  #waiting: (() => void)[] = [];
+
+  constructor(host: Host, state: StateMachine) {
+    this.#host = host;
+    this.#state = state;
+  }
+
+  /** Starts on what is owed, if it isn't under way. */
+  start(): void {
+    this.#cancel ??= this.#host.schedule(0, () => this.#step());
+  }
+
+  /** Entries were applied: a compaction may have been among them. */
+  applied(): void {
+    const { compactRevision } = this.#state.store;
+    if (compactRevision === this.#seen) return;
+    this.#seen = compactRevision;
+    this.start();
+  }
+
+  /** Calls back once nothing is owed any more. */
+  whenDone(callback: () => void): void {
+    this.#waiting.push(callback);
+    this.start();
+  }
+
+  /** Forgets the work under way: the state was replaced, or the peer stops. */
+  reset(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#current = undefined;
+  }
+
+  #step(): void {
+    this.#cancel = undefined;
+    this.#current ??= this.#state.store.compaction();
+    const compaction = this.#current;
+    if (compaction === undefined) return this.#finish();
+    const { backend } = this.#state;
+    if (!backend.congested) {
+      let done = false;
+      const budget = { rows: LIMITS.compactionRowsPerStep, bytes: LIMITS.stretchBytesMax };
+      backend.apply(backend.visibleIndex, (writer) => {
+        done = compaction.step(writer, budget);
+      });
+      if (done) this.#current = undefined;
+    }
+    this.#cancel = this.#host.schedule(PAUSE_MILLISECONDS, () => this.#step());
+  }
+
+  #finish(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const callback of waiting) callback();
+  }
+}

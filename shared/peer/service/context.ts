@@ -1,0 +1,94 @@
+/**
+ * What all services share: the consensus under them, the state that they read, the header of their answers, and the
+ * two ways to an answer: through the log, or after a confirmed read point.
+ */
+import { rpcError } from "../../api/errors.ts";
+import type { Consensus } from "../consensus/consensus.ts";
+import type { Host } from "../host.ts";
+import type { PeerConfig } from "../peer.ts";
+import type { CallContext, Header, OpResult } from "../services.ts";
+import type { StateMachine } from "../state/state-machine.ts";
+import type { Command } from "../../wire/command.ts";
+
+export interface Written {
+  readonly header: Header;
+  readonly result: OpResult | undefined;
+}
+
+export class ServiceContext {
+  readonly host: Host;
+  readonly config: PeerConfig;
+  readonly state: StateMachine;
+  readonly consensus: Consensus;
+
+  constructor(parts: {
+    readonly host: Host;
+    readonly config: PeerConfig;
+    readonly state: StateMachine;
+    readonly consensus: Consensus;
+  }) {
+    this.host = parts.host;
+    this.config = parts.config;
+    this.state = parts.state;
+    this.consensus = parts.consensus;
+  }
+
+  /** `revision`: of the answer; absent: the store's current one. */
+  header(revision = this.state.store.revision): Header {
+    return {
+      clusterId: this.config.clusterId,
+      memberId: this.config.memberId,
+      revision,
+      raftTerm: this.consensus.leadership.term,
+    };
+  }
+
+  /** Refuses callers that want a leader when there is none. */
+  checkLeader(call: CallContext): void {
+    if (call.requireLeader && this.consensus.leadership.leader === undefined) {
+      throw rpcError("noLeader");
+    }
+  }
+
+  /** Puts a command into the log and answers what apply made of it. */
+  write<Answer>(
+    command: Command,
+    call: CallContext,
+    answer: (written: Written) => Answer,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.checkLeader(call);
+      this.consensus.propose(
+        command,
+        {
+          applied: (applied) => {
+            if (applied.kind === "refused") reject(rpcError(applied.code));
+            else resolve(answer({ header: this.header(applied.revision), result: applied.result }));
+          },
+          failed: reject,
+        },
+        call.timeoutMilliseconds,
+      );
+    });
+  }
+
+  /** Calls `read` at a linearizable point, or at once if any state will do. */
+  atReadPoint<Answer>(
+    options: { readonly serializable: boolean },
+    call: CallContext,
+    read: () => Answer | Promise<Answer>,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.checkLeader(call);
+      const serve = (): void => {
+        try {
+          resolve(read());
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (options.serializable) return serve();
+      this.consensus.confirm({ confirmed: serve, failed: reject }, call.timeoutMilliseconds);
+    });
+  }
+}

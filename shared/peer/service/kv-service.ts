@@ -1,0 +1,151 @@
+/** Key-values: etcd's checks, limits and answers (spec 1.2) around the log and the store. */
+import { rpcError } from "../../api/errors.ts";
+import { assert } from "../../base/assert.ts";
+import type { RangeQuery } from "../../mvcc/types.ts";
+import type { DeleteRangeOp, Op, PutOp, TxnOp } from "../../wire/command.ts";
+import type { CallContext, Header, KvService, OpResult, RangeAnswer } from "../services.ts";
+import { readTxn } from "../state/apply-operations.ts";
+import type { Compactor } from "./compactor.ts";
+import type { ServiceContext, Written } from "./context.ts";
+import type { Quota } from "./quota.ts";
+import { readRange } from "./range-reader.ts";
+import { streamRange } from "./range-stream.ts";
+import { checkDeleteRange, checkKey, checkPut, checkTxn } from "./request-checks.ts";
+import { putCost, requestBytes, txnCost } from "./request-size.ts";
+
+type TxnAnswer = { header: Header; succeeded: boolean; results: readonly OpResult[] };
+
+export function createKvService(
+  context: ServiceContext,
+  parts: { readonly quota: Quota; readonly compactor: Compactor },
+): KvService {
+  return new ReplicatedKv(context, parts.quota, parts.compactor);
+}
+
+class ReplicatedKv implements KvService {
+  readonly #context: ServiceContext;
+  readonly #quota: Quota;
+  readonly #compactor: Compactor;
+
+  constructor(context: ServiceContext, quota: Quota, compactor: Compactor) {
+    this.#context = context;
+    this.#quota = quota;
+    this.#compactor = compactor;
+  }
+
+  async range(
+    query: RangeQuery,
+    options: { serializable: boolean },
+    call: CallContext,
+  ): Promise<RangeAnswer> {
+    checkKey(query.key);
+    return this.#context.atReadPoint(options, call, () => this.#readNow(query));
+  }
+
+  #readNow(query: RangeQuery): RangeAnswer | Promise<RangeAnswer> {
+    const { state, host } = this.#context;
+    const found = readRange(query, state.store, host);
+    if (found instanceof Promise) {
+      return found.then((result) => ({ header: this.#context.header(), ...result }));
+    }
+    const { kvs, count, more } = found;
+    return { header: this.#context.header(), kvs, count, more };
+  }
+
+  async *rangeStream(
+    query: RangeQuery,
+    options: { serializable: boolean },
+    call: CallContext,
+  ): ReturnType<typeof streamRange> {
+    checkKey(query.key);
+    yield* streamRange(this.#context, query, options, call);
+  }
+
+  async put(
+    op: PutOp,
+    call: CallContext,
+  ): Promise<{ header: Header; previous: OpResultOf<"put">["previous"] }> {
+    checkPut(op);
+    this.#checkSize(op);
+    this.#quota.check(putCost(op));
+    return this.#context.write(op, call, putAnswer);
+  }
+
+  async deleteRange(
+    op: DeleteRangeOp,
+    call: CallContext,
+  ): Promise<{ header: Header; deleted: number; previous: OpResultOf<"deleteRange">["previous"] }> {
+    checkDeleteRange(op);
+    this.#checkSize(op);
+    return this.#context.write(op, call, ({ header, result }) => {
+      assert(result?.kind === "deleteRange", "a delete answers as one");
+      return { header, deleted: result.deleted, previous: result.previous };
+    });
+  }
+
+  async txn(op: TxnOp, options: { serializable: boolean }, call: CallContext): Promise<TxnAnswer> {
+    checkTxn(op, this.#context.config.txnOpsMax);
+    if (onlyReads(op)) {
+      const empty = op.success.length === 0 && op.failure.length === 0;
+      const serializable = empty || options.serializable;
+      return this.#context.atReadPoint({ serializable }, call, () => this.#readTxnNow(op));
+    }
+    this.#checkSize(op);
+    const cost = txnCost(op);
+    if (cost > 0) this.#quota.check(cost);
+    return this.#context.write(op, call, ({ header, result }) => {
+      assert(result?.kind === "txn", "a transaction answers as one");
+      return { header, succeeded: result.succeeded, results: result.results };
+    });
+  }
+
+  #readTxnNow(op: TxnOp): TxnAnswer {
+    const { store, lessor } = this.#context.state;
+    const result = readTxn(op, store, lessor);
+    if (result.kind === "refused") throw rpcError(result.code);
+    const { succeeded, results } = result;
+    return { header: this.#context.header(), succeeded, results };
+  }
+
+  async compact(
+    options: { revision: number; physical: boolean },
+    call: CallContext,
+  ): Promise<{ header: Header }> {
+    const { revision } = options;
+    // The compacted revision is -1 at least. Log entries carry no negative revision.
+    if (revision < 0) throw rpcError("compacted");
+    const answer = await this.#context.write({ kind: "compact", revision }, call, headerOnly);
+    this.#compactor.start();
+    if (options.physical) {
+      await new Promise<void>((resolve) => {
+        this.#compactor.whenDone(resolve);
+      });
+      this.#context.state.backend.flush();
+    }
+    return answer;
+  }
+
+  #checkSize(op: Op): void {
+    if (requestBytes(op) > this.#context.config.requestBytesMax) throw rpcError("requestTooLarge");
+  }
+}
+
+type OpResultOf<Kind extends OpResult["kind"]> = OpResult & { readonly kind: Kind };
+
+function putAnswer({ header, result }: Written): {
+  header: Header;
+  previous: OpResultOf<"put">["previous"];
+} {
+  assert(result?.kind === "put", "a put answers as one");
+  return { header, previous: result.previous };
+}
+
+export function headerOnly({ header }: Written): { header: Header } {
+  return { header };
+}
+
+/** Nested transactions go through the log even if they only read, as in etcd. */
+function onlyReads(txn: TxnOp): boolean {
+  const reads = (op: Op): boolean => op.kind === "range";
+  return txn.success.every(reads) && txn.failure.every(reads);
+}

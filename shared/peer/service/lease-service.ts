@@ -1,0 +1,249 @@
+/**
+ * Leases: granting and revoking go through the log; keepalives and remaining times are the leader's to answer,
+ * after a confirmation of its lead that began after they arrived. Followers send it the keepalives of one turn in
+ * one call.
+ */
+import { rpcError } from "../../api/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
+import type { PeerCall, PeerReply } from "../../wire/peer-call.ts";
+import type { CallContext, Header, LeaseService } from "../services.ts";
+import type { ServiceContext } from "./context.ts";
+import { headerOnly } from "./kv-service.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
+import type { Quota } from "./quota.ts";
+import { LEASE_COST_BYTES } from "./request-size.ts";
+
+interface KeepAlive {
+  readonly ids: readonly bigint[];
+  readonly deadline: number;
+  resolve(answer: { header: Header; ttlSeconds: readonly number[] }): void;
+  reject(error: Error): void;
+}
+
+/** Between two attempts to reach a leader (etcd: 50 ms). */
+const RETRY_MILLISECONDS = 50;
+
+const PATIENT: CallContext = {
+  timeoutMilliseconds: undefined,
+  requireLeader: false,
+  onCancel: () => {},
+};
+
+export class ReplicatedLeases implements LeaseService {
+  readonly #context: ServiceContext;
+  readonly #keeper: LeaseKeeper;
+  readonly #quota: Quota;
+  /** Keepalives of this turn. */
+  #batch: KeepAlive[] = [];
+  #stopped = false;
+
+  constructor(context: ServiceContext, parts: { keeper: LeaseKeeper; quota: Quota }) {
+    this.#context = context;
+    this.#keeper = parts.keeper;
+    this.#quota = parts.quota;
+  }
+
+  async grant(
+    options: { id: bigint; ttlSeconds: bigint },
+    call: CallContext,
+  ): Promise<{ header: Header; id: bigint; ttlSeconds: number }> {
+    if (options.ttlSeconds > BigInt(LIMITS.leaseTtlSecondsMax)) throw rpcError("leaseTtlTooLarge");
+    this.#quota.check(LEASE_COST_BYTES);
+    const least = this.#ttlSecondsMin;
+    const ttlSeconds = options.ttlSeconds < BigInt(least) ? least : Number(options.ttlSeconds);
+    const id = options.id === 0n ? this.#newId() : options.id;
+    return this.#context.write({ kind: "leaseGrant", id, ttlSeconds }, call, ({ header }) => ({
+      header,
+      id,
+      ttlSeconds,
+    }));
+  }
+
+  async revoke(id: bigint, call: CallContext): Promise<{ header: Header }> {
+    return this.#context.write(
+      { kind: "leaseRevoke", ids: [id], term: undefined },
+      call,
+      headerOnly,
+    );
+  }
+
+  keepAlive(
+    ids: readonly bigint[],
+    call: CallContext,
+  ): Promise<{ header: Header; ttlSeconds: readonly number[] }> {
+    return new Promise((resolve, reject) => {
+      this.#context.checkLeader(call);
+      if (this.#stopped) throw rpcError("stopped");
+      const { host, consensus } = this.#context;
+      if (this.#keeper.active) return this.#renewAsLeader(ids, call, { resolve, reject });
+      const timeout = Math.min(
+        consensus.requestMilliseconds,
+        call.timeoutMilliseconds ?? consensus.requestMilliseconds,
+      );
+      this.#batch.push({ ids, deadline: host.now() + timeout, resolve, reject });
+      if (this.#batch.length === 1) host.defer(() => this.#sendBatch());
+    });
+  }
+
+  /** Without a batch of its own: confirmations are batched already. */
+  #renewAsLeader(
+    ids: readonly bigint[],
+    call: CallContext,
+    waiting: Pick<KeepAlive, "resolve" | "reject">,
+  ): void {
+    const header = this.#context.header();
+    const confirmed = (): void => {
+      const reply = this.#answerConfirmed({ kind: "leaseRenew", ids });
+      if (reply.kind === "leaseRenew") waiting.resolve({ header, ttlSeconds: reply.ttlSeconds });
+      else this.keepAlive(ids, call).then(waiting.resolve, waiting.reject); // It leads no more.
+    };
+    this.#context.consensus.confirm(
+      { confirmed, failed: waiting.reject },
+      call.timeoutMilliseconds,
+    );
+  }
+
+  async timeToLive(
+    options: { id: bigint; keys: boolean },
+    call: CallContext,
+  ): Promise<{
+    header: Header;
+    ttlSeconds: number;
+    grantedTtlSeconds: number;
+    keys: readonly Uint8Array[];
+  }> {
+    const { state } = this.#context;
+    const unknown = { ttlSeconds: -1, grantedTtlSeconds: 0, keys: [] };
+    const deadline = this.#context.host.now() + this.#context.consensus.requestMilliseconds;
+    for (;;) {
+      await this.#context.atReadPoint({ serializable: false }, call, () => undefined);
+      const lease = state.lessor.lookup(options.id);
+      if (lease === undefined) return { header: this.#context.header(), ...unknown };
+      const reply = await this.#askLeader({ kind: "leaseRemaining", id: options.id }, deadline);
+      if (reply?.kind !== "leaseRemaining") {
+        await this.#pause(deadline);
+        continue;
+      }
+      const left = reply.remainingMilliseconds;
+      if (left === undefined || left <= 0) return { header: this.#context.header(), ...unknown };
+      return {
+        header: this.#context.header(),
+        ttlSeconds: Math.floor(left / 1000),
+        grantedTtlSeconds: lease.ttlSeconds,
+        keys: options.keys ? state.lessor.attachedKeys(options.id) : [],
+      };
+    }
+  }
+
+  async leases(call: CallContext): Promise<{ header: Header; ids: readonly bigint[] }> {
+    this.#context.checkLeader(call);
+    const ids = this.#context.state.lessor.list().map((lease) => lease.id);
+    return { header: this.#context.header(), ids };
+  }
+
+  /** Answers another member's question, if this one leads and can prove it. */
+  async answer(call: PeerCall): Promise<PeerReply> {
+    if (!this.#keeper.active) return { kind: "refused", reason: "notLeader" };
+    try {
+      return await this.#context.atReadPoint({ serializable: false }, PATIENT, () =>
+        this.#answerConfirmed(call),
+      );
+    } catch {
+      return { kind: "refused", reason: "noConfirmation" };
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#failBatch(this.#batch, rpcError("stopped"));
+    this.#batch = [];
+  }
+
+  /** In the turn of the confirmation: the lead was held after the question arrived. */
+  #answerConfirmed(call: PeerCall): PeerReply {
+    if (!this.#keeper.active) return { kind: "refused", reason: "notLeader" };
+    const { host, state } = this.#context;
+    const now = host.now();
+    if (call.kind === "leaseRemaining") {
+      return {
+        kind: "leaseRemaining",
+        remainingMilliseconds: state.lessor.remaining(call.id, now),
+      };
+    }
+    const ttlSeconds = call.ids.map((id) => state.lessor.renew(id, now) ?? 0);
+    return { kind: "leaseRenew", ttlSeconds };
+  }
+
+  #sendBatch(): void {
+    const batch = this.#batch;
+    this.#batch = [];
+    if (batch.length > 0) void this.#renewBatch(batch);
+  }
+
+  /** Never rejects: whatever goes wrong is told to the waiting calls. */
+  async #renewBatch(batch: readonly KeepAlive[]): Promise<void> {
+    const header = this.#context.header();
+    const ids = batch.flatMap((each) => each.ids);
+    const deadline = Math.max(...batch.map((each) => each.deadline));
+    try {
+      for (;;) {
+        const reply = await this.#askLeader({ kind: "leaseRenew", ids }, deadline);
+        if (reply?.kind === "leaseRenew" && reply.ttlSeconds.length === ids.length) {
+          let start = 0;
+          for (const each of batch) {
+            const end = start + each.ids.length;
+            each.resolve({ header, ttlSeconds: reply.ttlSeconds.slice(start, end) });
+            start = end;
+          }
+          return;
+        }
+        await this.#pause(deadline);
+      }
+    } catch (error) {
+      this.#failBatch(batch, error as Error);
+    }
+  }
+
+  /** This peer's own answer if it leads, else the leader's; undefined: there was none. */
+  async #askLeader(call: PeerCall, deadline: number): Promise<PeerReply | undefined> {
+    const { consensus, host } = this.#context;
+    const { leader, leads } = consensus.leadership;
+    if (leads) return this.answer(call);
+    if (leader === undefined) return undefined;
+    const timeout = Math.max(1, deadline - host.now());
+    try {
+      return await host.transport.call(leader, call, timeout);
+    } catch {
+      return undefined; // Unreachable just now: asked again, perhaps of another leader.
+    }
+  }
+
+  async #pause(deadline: number): Promise<void> {
+    const { host } = this.#context;
+    if (this.#stopped) throw rpcError("stopped");
+    if (host.now() + RETRY_MILLISECONDS > deadline) throw rpcError("timeout");
+    await new Promise<void>((resolve) => {
+      host.schedule(RETRY_MILLISECONDS, resolve);
+    });
+  }
+
+  #failBatch(batch: readonly KeepAlive[], error: Error): void {
+    for (const each of batch) each.reject(error);
+  }
+
+  /** Etcd's least ttl: one and a half elections, in whole seconds. */
+  get #ttlSecondsMin(): number {
+    const { electionTicks, tickMilliseconds } = this.#context.config;
+    return Math.ceil((1.5 * electionTicks * tickMilliseconds) / 1000);
+  }
+
+  /** A positive 63-bit number that isn't taken. */
+  #newId(): bigint {
+    for (;;) {
+      let id = 0n;
+      for (const byte of this.#context.host.randomBytes(8)) id = (id << 8n) | BigInt(byte);
+      id &= 0x7fff_ffff_ffff_ffffn;
+      if (id !== 0n && this.#context.state.lessor.lookup(id) === undefined) return id;
+    }
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * Starts a peer over a host: the state machine from the backend, raft from the log, the services over both. The one
+ * place that knows all parts; each part knows only what it is given here.
+ */
+import { createLessor } from "../lease/backend-lessor.ts";
+import { createStore } from "../mvcc/mvcc-store.ts";
+import type { NodeId } from "../raft/types.ts";
+import { Consensus } from "./consensus/consensus.ts";
+import { openMembership, openRaft } from "./consensus/open-raft.ts";
+import { markOf, Snapshots } from "./consensus/snapshots.ts";
+import type { Host, PeerInbox } from "./host.ts";
+import { MemberPublisher } from "./member-publisher.ts";
+import type { Peer, PeerConfig, StartPeer } from "./peer.ts";
+import { createClusterService } from "./service/cluster-service.ts";
+import { Compactor } from "./service/compactor.ts";
+import { ServiceContext } from "./service/context.ts";
+import { createKvService } from "./service/kv-service.ts";
+import { LeaseKeeper } from "./service/lease-keeper.ts";
+import { ReplicatedLeases } from "./service/lease-service.ts";
+import { createMaintenanceService } from "./service/maintenance-service.ts";
+import { Quota } from "./service/quota.ts";
+import { WatchStreams } from "./service/watch-service.ts";
+import type { Services } from "./services.ts";
+import { StateMachine } from "./state/state-machine.ts";
+
+/** How long a leaving leader waits for its successor. */
+const HANDOVER_MILLISECONDS = 500;
+const HANDOVER_POLL_MILLISECONDS = 10;
+
+export const startPeer: StartPeer = (host, config) => new RunningPeer(host, config);
+
+class RunningPeer implements Peer {
+  readonly services: Services;
+  readonly #host: Host;
+  readonly #consensus: Consensus;
+  readonly #state: StateMachine;
+  readonly #keeper: LeaseKeeper;
+  readonly #snapshots: Snapshots;
+  readonly #leases: ReplicatedLeases;
+  readonly #watches: WatchStreams;
+  readonly #compactor: Compactor;
+  readonly #publisher: MemberPublisher;
+  #stopping: Promise<void> | undefined;
+
+  constructor(host: Host, config: PeerConfig) {
+    this.#host = host;
+    const { backend } = host;
+    const store = createStore(backend);
+    const lessor = createLessor(backend);
+    const state = new StateMachine({ backend, store, lessor });
+    this.#state = state;
+    openMembership(host, config, state);
+    const self = String(config.memberId);
+    const { raft, hardState, sequenceOffset } = openRaft(host, config, {
+      state,
+      seed: numberOf(host.randomBytes(4)),
+      snapshot: () => (this.#snapshots.canSend ? markOf(state) : undefined),
+    });
+    const consensus = new Consensus({
+      host,
+      state,
+      raft,
+      own: { member: config.memberId, incarnation: numberOf(host.randomBytes(6)) },
+      term: hardState.term,
+      sequenceOffset,
+      config,
+      listener: {
+        leadershipChanged: () => this.#reviewLeadership(),
+        applied: () => this.#applied(),
+        ticked: (now) => this.#ticked(now),
+        snapshotWanted: (message) => this.#snapshots.send(message),
+      },
+    });
+    this.#consensus = consensus;
+    const context = new ServiceContext({ host, config, state, consensus });
+    const quota = new Quota(context);
+    this.#compactor = new Compactor(host, state);
+    this.#keeper = new LeaseKeeper(context);
+    this.#leases = new ReplicatedLeases(context, { keeper: this.#keeper, quota });
+    this.#watches = new WatchStreams(context, numberOf(host.randomBytes(4)));
+    this.#publisher = new MemberPublisher(context);
+    this.#snapshots = new Snapshots({
+      host,
+      state,
+      consensus,
+      memberId: self,
+      clusterId: config.clusterId,
+      replaced: () => this.#stateReplaced(),
+    });
+    this.services = {
+      kv: createKvService(context, { quota, compactor: this.#compactor }),
+      lease: this.#leases,
+      watch: this.#watches,
+      cluster: createClusterService(context),
+      maintenance: createMaintenanceService(context, quota),
+    };
+    this.#open(self);
+  }
+
+  raftStatus(): ReturnType<Peer["raftStatus"]> {
+    return this.#consensus.raft.status();
+  }
+
+  ready(): Promise<void> {
+    return this.#publisher.done;
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  #open(self: NodeId): void {
+    const { members } = this.#state.members;
+    this.#host.transport.inbox = this.#inbox();
+    this.#host.transport.setPeers(
+      members
+        .filter((member) => String(member.id) !== self)
+        .map((member) => ({ id: String(member.id), peerUrls: member.peerUrls })),
+    );
+    if (members.length === 1) this.#consensus.with((raft) => raft.campaign());
+    this.#compactor.start();
+    this.#publisher.start();
+  }
+
+  #inbox(): PeerInbox {
+    return {
+      messages: (_from, messages) => this.#consensus.receive(messages),
+      call: (_from, call) => this.#leases.answer(call),
+      snapshot: (from, _mark, chunks) => this.#snapshots.receive(from, chunks),
+      unreachable: (to) => this.#consensus.with((raft) => raft.reportUnreachable(to)),
+    };
+  }
+
+  #reviewLeadership(): void {
+    this.#keeper.review();
+    this.#publisher.review();
+  }
+
+  #applied(): void {
+    this.#keeper.review();
+    this.#watches.applied();
+    this.#compactor.applied();
+  }
+
+  #ticked(now: number): void {
+    this.#keeper.ticked(now);
+    this.#watches.ticked(now);
+    this.#publisher.ticked();
+  }
+
+  #stateReplaced(): void {
+    this.#compactor.reset();
+    this.#state.reload(this.#host.now());
+    this.#compactor.start();
+    this.#watches.catchUpSoon();
+  }
+
+  async #stop(): Promise<void> {
+    await this.#handOver();
+    this.#leases.stop();
+    this.#watches.stop();
+    this.#compactor.reset();
+    this.#publisher.stop();
+    this.#consensus.stop();
+  }
+
+  /** Gives the lead to the most complete member that is there, and waits a moment for it to take over. */
+  async #handOver(): Promise<void> {
+    const { role, id, progress } = this.raftStatus();
+    if (role !== "leader") return;
+    let successor: { id: NodeId; match: number } | undefined;
+    for (const [member, { match, recentlyActive, learner }] of progress) {
+      if (member === id || learner || !recentlyActive) continue;
+      if (successor === undefined || match > successor.match) successor = { id: member, match };
+    }
+    if (successor === undefined) return;
+    const { id: transferee } = successor;
+    this.#consensus.with((raft) => raft.transferLeader(transferee));
+    const until = this.#host.now() + HANDOVER_MILLISECONDS;
+    while (this.#consensus.leadership.leads && this.#host.now() < until) {
+      await new Promise<void>((resolve) => {
+        this.#host.schedule(HANDOVER_POLL_MILLISECONDS, resolve);
+      });
+    }
+  }
+}
+
+/** At most 6 bytes as a number. */
+function numberOf(bytes: Uint8Array): number {
+  let value = 0;
+  for (const byte of bytes) value = value * 256 + byte;
+  return value;
+}
