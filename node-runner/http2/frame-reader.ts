@@ -39,6 +39,7 @@ export class FrameReader {
   }
 
   read(chunk: Buffer): void {
+    if (this.#isStopped) return;
     let at = this.#prefaceBytes < PREFACE.length ? this.#preface(chunk) : 0;
     while (this.#partial !== undefined && at < chunk.length && !this.#isStopped) {
       at = this.#complete(this.#partial, chunk, at);

@@ -114,6 +114,18 @@ describe("the client's windows", () => {
     client.close();
   });
 
+  test("6.9.1 streams that share a window opened bit by bit all end", async () => {
+    const client = await RawClient.open(server.port, settings([4, 1_000_000]));
+    const ids = [1, 3, 5, 7];
+    const total = ids.reduce((sum, id) => sum + largeCall(client, id, 50_000), 0);
+    for (let opened = 65_535; opened < total; opened += 7000) {
+      client.send(windowUpdate(0, 7000));
+      await client.settled(`${opened}`);
+    }
+    for (const id of ids) expect(await client.grpcStatus(id)).toBe("0");
+    client.close();
+  });
+
   test("4.2 replies come in frames of at most 16 KiB, streams taking turns", async () => {
     const client = await RawClient.open(server.port, settings([4, 1_000_000]));
     largeCall(client, 1, 200_000);
@@ -173,6 +185,22 @@ describe("the server's windows", () => {
       .reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
     const initial = LIMITS.http2ConnectionWindowBytes - 65_535;
     expect(returned - initial).toBeGreaterThanOrEqual(LIMITS.http2ConnectionWindowBytes);
+    client.close();
+  });
+
+  test("6.9 what waited on a stream gives its window back when the stream is reset", async () => {
+    const client = await RawClient.open(server.port);
+    const fields = replaced(POST, ":path", "/abort");
+    const rounds = (3 * LIMITS.http2ConnectionWindowBytes) / 100_000;
+    for (let id = 1; id < 2 * rounds; id += 2) {
+      client.send(headers(id, fields));
+      for (let sent = 0; sent < 100_000; sent += 10_000)
+        client.send(data(id, Buffer.alloc(10_000)));
+      client.send(frame(FRAME.rstStream, 0, id, uint32(ERROR.cancel)));
+      await client.settled(`${id}`);
+    }
+    client.send(call(99_999));
+    expect(await client.grpcStatus(99_999)).toBe("0");
     client.close();
   });
 
