@@ -1,6 +1,7 @@
 /**
- * One gRPC call on one stream: what unary and streaming calls share. A call ends exactly once, by its answer, the
- * client's reset, its deadline or the connection's end; handlers hear of the last three through `onCancel`.
+ * One gRPC call on one stream: what unary and streaming calls share. A call ends exactly once, by
+ * its answer, the client's reset, its deadline or the connection's end; handlers hear of the last
+ * three through `onCancel`.
  */
 import type { Socket } from "node:net";
 import { assert } from "../../shared/base/assert.ts";
@@ -216,7 +217,8 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
   }
 
   #cancel(code: number): void {
-    // A call that is answered may lose its stream while the answer waits for window: it has been handled.
+    // A call that is answered may lose its stream while the answer waits for window: it has been
+    // handled.
     if (this.#isOver) return;
     const cancelled = this.#onCancel;
     this.#end(code);

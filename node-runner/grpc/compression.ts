@@ -1,4 +1,7 @@
-/** gzip of single messages, the one compression that is offered. Inflation is bounded before it begins. */
+/**
+ * gzip of single messages, the one compression that is offered. Inflation is bounded before it
+ * begins.
+ */
 import { gunzipSync, gzipSync } from "node:zlib";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import { RpcError } from "../../shared/api/errors.ts";
@@ -6,7 +9,10 @@ import { RpcError } from "../../shared/api/errors.ts";
 /** Shorter messages don't shrink. */
 const COMPRESSED_BYTES_MIN = 256;
 
-/** The message inflated; an `RpcError` with grpc-go's text when it is none, or larger than `bytesMax`. */
+/**
+ * The message inflated; an `RpcError` with grpc-go's text when it is none, or larger than
+ * `bytesMax`.
+ */
 export function inflateMessage(bytes: Bytes, bytesMax: number): Buffer {
   try {
     return gunzipSync(bytes, { maxOutputLength: bytesMax });

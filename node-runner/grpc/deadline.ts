@@ -1,6 +1,6 @@
 /**
- * Deadlines of calls. Most calls end long before theirs, so setting and clearing one must be cheap: calls wait in
- * slices of time, and one timer stands for the next slice that has calls.
+ * Deadlines of calls. Most calls end long before theirs, so setting and clearing one must be
+ * cheap: calls wait in slices of time, and one timer stands for the next slice that has calls.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 

@@ -1,8 +1,8 @@
 /**
- * Cuts a request's body into gRPC's length-prefixed messages (a flag octet, four octets of length, the message). A
- * message that lies within a chunk is handed out where it lies. One that is spread over chunks is gathered in a
- * buffer that grows with what has really come, up to the announced length, and is counted against the connection's
- * share.
+ * Cuts a request's body into gRPC's length-prefixed messages (a flag octet, four octets of length,
+ * the message). A message that lies within a chunk is handed out where it lies. One that is spread
+ * over chunks is gathered in a buffer that grows with what has really come, up to the announced
+ * length, and is counted against the connection's share.
  */
 import { readUint32 } from "../http2/protocol.ts";
 
@@ -90,7 +90,10 @@ export class MessageReader {
     return this.#gather(chunk, at);
   }
 
-  /** A buffer for at least `capacity` octets, never more than the `whole` message, with what is there already. */
+  /**
+   * A buffer for at least `capacity` octets, never more than the `whole` message, with what is
+   * there already.
+   */
   #grown(partial: Buffer | undefined, capacity: number, whole: number): Buffer | undefined {
     const bytes = Math.min(whole, capacity);
     if (!this.#sink.hold(bytes - (partial?.length ?? 0))) {

@@ -1,6 +1,6 @@
 /**
- * gRPC over the HTTP/2 server: judges a request's headers, finds its method, begins the call. Texts of refusals are
- * grpc-go's, as clients and their tests know them.
+ * gRPC over the HTTP/2 server: judges a request's headers, finds its method, begins the call.
+ * Texts of refusals are grpc-go's, as clients and their tests know them.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import { STATUS } from "../../shared/api/errors.ts";

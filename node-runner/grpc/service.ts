@@ -1,19 +1,25 @@
 /**
- * gRPC services as plain data: for each method its codec and its handler. Handlers are pushed to (`StreamReceiver`)
- * and push back (`StreamCall`); no stream object, iterator or AbortController stands between, and a unary handler
- * that returns its reply at once costs no promise.
+ * gRPC services as plain data: for each method its codec and its handler. Handlers are pushed to
+ * (`StreamReceiver`) and push back (`StreamCall`); no stream object, iterator or AbortController
+ * stands between, and a unary handler that returns its reply at once costs no promise.
  */
 import type { Socket } from "node:net";
 import type { Bytes } from "../../shared/base/bytes.ts";
 
-/** `Methods` by name, by full service name: `{ "etcdserverpb.KV": { Put: { kind: "unary", ... } } }`. */
+/**
+ * `Methods` by name, by full service name: `{ "etcdserverpb.KV": { Put: { kind: "unary", ... } }
+ * }`.
+ */
 export type Services = Readonly<Record<string, Methods>>;
 export type Methods = Readonly<Record<string, Method>>;
 // Methods of an interface are checked bivariantly, so every concrete method below is a `Method`.
 export type Method = UnaryMethod<unknown, unknown> | StreamMethod<unknown, unknown>;
 
 export interface Codec<Request, Response> {
-  /** Throws when the bytes are no such message. The bytes belong to the caller's chunk: keep a copy, not a view. */
+  /**
+   * Throws when the bytes are no such message. The bytes belong to the caller's chunk: keep a
+   * copy, not a view.
+   */
   decode(bytes: Bytes): Request;
   /** The result belongs to the server until it is sent. */
   encode(response: Response): Bytes;
@@ -21,7 +27,9 @@ export interface Codec<Request, Response> {
 
 export interface UnaryMethod<Request, Response> extends Codec<Request, Response> {
   readonly kind: "unary";
-  /** Throws or rejects with an `RpcError`; anything else becomes status UNKNOWN with its message. */
+  /**
+   * Throws or rejects with an `RpcError`; anything else becomes status UNKNOWN with its message.
+   */
   handle(request: Request, call: CallContext): Response | Promise<Response>;
 }
 
@@ -57,14 +65,17 @@ export interface CallContext {
   readonly deadline: number;
   /** A metadata value (of several, joined by ", "); names are in lower case. */
   metadata(name: string): string | undefined;
-  /** Calls back once if the call ends before it is answered: cancelled, past its deadline, or disconnected. */
+  /**
+   * Calls back once if the call ends before it is answered: cancelled, past its deadline, or
+   * disconnected.
+   */
   onCancel(callback: () => void): void;
 }
 
 export interface StreamCall<Response> extends CallContext {
   /**
-   * Sends a message. False: wait for `onDrain` before sending more (the message is queued all the same) or it is
-   * over.
+   * Sends a message. False: wait for `onDrain` before sending more (the message is queued all the
+   * same) or it is over.
    */
   send(response: Response): boolean;
   /** Sends a message that is encoded already, such as an event for many watchers. */

@@ -1,6 +1,6 @@
 /**
- * How gRPC puts a call's outcome into HTTP/2 headers: prepared blocks for the usual cases, and grpc-message's
- * encoding.
+ * How gRPC puts a call's outcome into HTTP/2 headers: prepared blocks for the usual cases, and
+ * grpc-message's encoding.
  */
 import { AssertionError } from "../../shared/base/assert.ts";
 import { utf8 } from "../../shared/base/bytes.ts";
@@ -29,7 +29,8 @@ export interface Failure {
 }
 
 /**
- * What a handler's error tells the client. A broken invariant is no answer: it is thrown on, and the peer stops.
+ * What a handler's error tells the client. A broken invariant is no answer: it is thrown on, and
+ * the peer stops.
  */
 export function failureOf(error: unknown): Failure {
   if (error instanceof RpcError) return { code: error.statusCode, message: error.message };
@@ -60,7 +61,10 @@ function unusualHeaders(httpStatus: number): PreparedHeaders {
 /** Longer texts are cut: they stand in one header list, and clients bound those. */
 const MESSAGE_BYTES_MAX = 4096;
 
-/** UTF-8 with everything but printable ASCII, and the percent sign, as `%XX` (gRPC over HTTP2, "Status-Message"). */
+/**
+ * UTF-8 with everything but printable ASCII, and the percent sign, as `%XX` (gRPC over HTTP2,
+ * "Status-Message").
+ */
 export function percentEncode(text: string): string {
   const bytes = utf8(text).subarray(0, MESSAGE_BYTES_MAX);
   let encoded = "";

@@ -9,7 +9,10 @@ export class StreamingCall extends Call implements StreamCall<unknown> {
   #onDrain: (() => void) | undefined;
   #requests = 0;
 
-  /** Opens the method's handler. Apart from the constructor, so that the handler may end the call at once. */
+  /**
+   * Opens the method's handler. Apart from the constructor, so that the handler may end the call
+   * at once.
+   */
   start(): void {
     try {
       const receiver = (this.method as StreamMethod<unknown, unknown>).open(this);

@@ -37,7 +37,10 @@ export class UnaryCall extends Call {
     }
   }
 
-  /** Handlers that outlive their calls still count: a client can't start more of them by resetting streams. */
+  /**
+   * Handlers that outlive their calls still count: a client can't start more of them by resetting
+   * streams.
+   */
   async #settle(response: Promise<unknown>): Promise<void> {
     this.connection.runningCalls += 1;
     try {

@@ -1,7 +1,7 @@
 /**
- * The server's side of one HTTP/2 connection (RFC 9113): frames in, streams, windows, floods, and the connection's
- * end. It never throws for what a client sends: a broken rule ends the stream or the connection with the RFC's
- * error code.
+ * The server's side of one HTTP/2 connection (RFC 9113): frames in, streams, windows, floods, and
+ * the connection's end. It never throws for what a client sends: a broken rule ends the stream or
+ * the connection with the RFC's error code.
  */
 import type { Socket } from "node:net";
 import { LIMITS } from "../../shared/base/limits.ts";
@@ -25,7 +25,10 @@ export interface ConnectionOptions {
   readonly streamsMax: number;
   /** Octets that listeners of all connections hold for unfinished messages. */
   readonly held: { bytes: number };
-  /** Seconds without input after which the server pings, and then waits for input before it gives the client up. */
+  /**
+   * Seconds without input after which the server pings, and then waits for input before it gives
+   * the client up.
+   */
   readonly keepaliveSeconds: number;
   readonly keepaliveTimeoutSeconds: number;
 }
@@ -39,7 +42,10 @@ const PING_PAYLOAD = Buffer.from("quorate!", "latin1");
 export class Http2Connection implements FrameSink, StreamOwner {
   readonly socket: Socket;
   readonly sender: Sender;
-  /** Handlers at work for this connection, also those whose stream is gone: kept by the layer above. */
+  /**
+   * Handlers at work for this connection, also those whose stream is gone: kept by the layer
+   * above.
+   */
   runningCalls = 0;
   readonly #options: ConnectionOptions;
   readonly #outbox: Outbox;
@@ -58,14 +64,17 @@ export class Http2Connection implements FrameSink, StreamOwner {
   #hasSettings = false;
   #replyFramesSeen = 0;
   /**
-   * `draining`: GOAWAY is announced; `drained`: new streams are ignored; `failed`: input is dropped, then comes the
-   * end.
+   * `draining`: GOAWAY is announced; `drained`: new streams are ignored; `failed`: input is
+   * dropped, then comes the end.
    */
   #state: "open" | "draining" | "drained" | "failed" | "closed" = "open";
   /** No stream above it will be served; the GOAWAY that says so can only lower it. */
   #goawayId: number = STREAM_ID_MAX;
   #lingerSeconds = 0;
-  /** Seconds since the connection, its unfinished header block or its failure began, and since the last input. */
+  /**
+   * Seconds since the connection, its unfinished header block or its failure began, and since the
+   * last input.
+   */
   #seconds = 0;
   #idleSeconds = 0;
 
@@ -387,7 +396,10 @@ export class Http2Connection implements FrameSink, StreamOwner {
     }
   }
 
-  /** Resets a stream for what the client did, which counts like a reset by the client (MadeYouReset). */
+  /**
+   * Resets a stream for what the client did, which counts like a reset by the client
+   * (MadeYouReset).
+   */
   #streamError(id: number, code: number): boolean {
     const stream = this.#streams.get(id);
     if (stream === undefined) {
@@ -441,7 +453,8 @@ export class Http2Connection implements FrameSink, StreamOwner {
   }
 
   /**
-   * Stops taking streams: those that the client sends until it has read the GOAWAY are still served (section 6.8).
+   * Stops taking streams: those that the client sends until it has read the GOAWAY are still
+   * served (section 6.8).
    */
   shutdown(): void {
     if (this.#state !== "open") return;

@@ -1,7 +1,7 @@
 /**
- * Counts what a client makes the server do for nothing. Each kind has a budget that comes back with time; a client
- * that exhausts one loses its connection (ENHANCE_YOUR_CALM). Legitimate clients stay far below: see the limits'
- * reasons.
+ * Counts what a client makes the server do for nothing. Each kind has a budget that comes back
+ * with time; a client that exhausts one loses its connection (ENHANCE_YOUR_CALM). Legitimate
+ * clients stay far below: see the limits' reasons.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 
@@ -11,7 +11,10 @@ export class FloodGuard {
   #settings: number = LIMITS.http2SettingsBurst;
   #idleFrames: number = LIMITS.http2IdleFramesBurst;
 
-  /** A stream was reset: by the client, or by the server for what the client did. False: the budget is spent. */
+  /**
+   * A stream was reset: by the client, or by the server for what the client did. False: the budget
+   * is spent.
+   */
   takeReset(): boolean {
     this.#resets -= 1;
     return this.#resets >= 0;
@@ -33,7 +36,10 @@ export class FloodGuard {
     return this.#idleFrames >= 0;
   }
 
-  /** The server has sent a reply's frame: a client that measures round trips may answer it with a ping. */
+  /**
+   * The server has sent a reply's frame: a client that measures round trips may answer it with a
+   * ping.
+   */
   replied(): void {
     if (this.#pings < LIMITS.http2PingsBurst) this.#pings += 1;
   }

@@ -1,7 +1,7 @@
 /**
- * Cuts a connection's input into frames, in one pass over each chunk. A frame that lies within a chunk is handed
- * out where it lies; one that is spread over several is put together in a buffer of its own size, so that a slow
- * writer costs no more than the frame it has announced.
+ * Cuts a connection's input into frames, in one pass over each chunk. A frame that lies within a
+ * chunk is handed out where it lies; one that is spread over several is put together in a buffer
+ * of its own size, so that a slow writer costs no more than the frame it has announced.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import { FRAME_HEADER_BYTES, PREFACE } from "./protocol.ts";
@@ -105,7 +105,10 @@ export class FrameReader {
     chunk.copy(this.#partial, 0, at);
   }
 
-  /** Adds to the unfinished frame, delivers it when it is whole, and returns the offset behind what was taken. */
+  /**
+   * Adds to the unfinished frame, delivers it when it is whole, and returns the offset behind what
+   * was taken.
+   */
   #complete(partial: Buffer, chunk: Buffer, at: number): number {
     const take = Math.min(partial.length - this.#partialBytes, chunk.length - at);
     chunk.copy(partial, this.#partialBytes, at, at + take);

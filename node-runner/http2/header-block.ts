@@ -1,5 +1,6 @@
 /**
- * A header block on its way: the fragments of HEADERS and its CONTINUATION frames, bounded in octets and in frames.
+ * A header block on its way: the fragments of HEADERS and its CONTINUATION frames, bounded in
+ * octets and in frames.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 

@@ -1,6 +1,6 @@
 /**
- * One header field, judged once: the rules of RFC 9113 section 8.2 are applied when a field is made, so a field
- * that a client repeats through the dynamic table costs nothing to check again.
+ * One header field, judged once: the rules of RFC 9113 section 8.2 are applied when a field is
+ * made, so a field that a client repeats through the dynamic table costs nothing to check again.
  */
 
 /** What a field's name means to the server, or why the field makes its message malformed. */
@@ -81,7 +81,9 @@ function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
 }
 
-/** No blanks: they would let a target split when somebody writes it into an HTTP/1.1 request line. */
+/**
+ * No blanks: they would let a target split when somebody writes it into an HTTP/1.1 request line.
+ */
 function isVisible(value: string): boolean {
   return !value.includes(" ") && !value.includes("\t");
 }

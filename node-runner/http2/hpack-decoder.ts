@@ -1,7 +1,7 @@
 /**
- * Decodes header blocks (RFC 7541). Every field of a block goes to a sink, also when the sink has lost interest:
- * the dynamic table must follow the client's. Blocks are complete and bounded by the caller, so lengths need no
- * bound of their own.
+ * Decodes header blocks (RFC 7541). Every field of a block goes to a sink, also when the sink has
+ * lost interest: the dynamic table must follow the client's. Blocks are complete and bounded by
+ * the caller, so lengths need no bound of their own.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import { makeField, type HeaderField } from "./header-field.ts";
@@ -12,7 +12,10 @@ export interface FieldSink {
   add(field: HeaderField): void;
 }
 
-/** Integers of a block are lengths, indexes and table sizes; none needs more than these continuation octets. */
+/**
+ * Integers of a block are lengths, indexes and table sizes; none needs more than these
+ * continuation octets.
+ */
 const INTEGER_OCTETS_MAX = 4;
 
 /** Shared by all decoders: a decoded string is copied out of it at once. */
@@ -30,7 +33,10 @@ export class HeaderDecoder {
     this.table = new DynamicTable(tableBytesMax);
   }
 
-  /** Decodes `source[start, end)`; false when the block is malformed, and the connection is lost with it. */
+  /**
+   * Decodes `source[start, end)`; false when the block is malformed, and the connection is lost
+   * with it.
+   */
   decode(source: Buffer, start: number, end: number, sink: FieldSink): boolean {
     this.#source = source;
     this.#at = start;
@@ -82,7 +88,9 @@ export class HeaderDecoder {
     return value === undefined ? undefined : makeField(name, value);
   }
 
-  /** An integer with a prefix of `prefixBits` (section 5.1), or -1 when it is cut off or too large. */
+  /**
+   * An integer with a prefix of `prefixBits` (section 5.1), or -1 when it is cut off or too large.
+   */
   #integer(prefixBits: number): number {
     if (this.#at >= this.#end) return -1;
     const mask = (1 << prefixBits) - 1;

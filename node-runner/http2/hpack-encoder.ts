@@ -1,8 +1,8 @@
 /**
- * Encodes response headers (RFC 7541). Fields are prepared once: their octets are ready, and a connection only
- * chooses between an index and a literal. Fields that every gRPC reply repeats own a slot and enter the client's
- * dynamic table at their first use; nothing else ever does, so the table cannot overflow and an index is plain
- * arithmetic.
+ * Encodes response headers (RFC 7541). Fields are prepared once: their octets are ready, and a
+ * connection only chooses between an index and a literal. Fields that every gRPC reply repeats own
+ * a slot and enter the client's dynamic table at their first use; nothing else ever does, so the
+ * table cannot overflow and an index is plain arithmetic.
  */
 import { assert } from "../../shared/base/assert.ts";
 import { huffmanEncode, huffmanEncodedBytes } from "./huffman.ts";
@@ -30,7 +30,10 @@ const TABLE_BYTES_NEEDED = 4096;
 
 let slots = 0;
 
-/** Prepares headers for repeated use; names are in lower case. `indexed` lets them enter clients' dynamic tables. */
+/**
+ * Prepares headers for repeated use; names are in lower case. `indexed` lets them enter clients'
+ * dynamic tables.
+ */
 export function prepareHeaders(
   fields: readonly (readonly [name: string, value: string])[],
   options: { indexed?: boolean } = {},
@@ -124,7 +127,8 @@ export class HeaderEncoder {
   }
 
   /**
-   * Writes the block at `offset` and returns the offset behind it. Blocks must be sent in the order of these calls.
+   * Writes the block at `offset` and returns the offset behind it. Blocks must be sent in the
+   * order of these calls.
    */
   encode(headers: PreparedHeaders, target: Uint8Array, offset: number): number {
     let at = offset;

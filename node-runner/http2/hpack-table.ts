@@ -1,4 +1,7 @@
-/** HPACK's tables (RFC 7541 section 2.3 and appendix A): the static one, and a dynamic one bounded in octets. */
+/**
+ * HPACK's tables (RFC 7541 section 2.3 and appendix A): the static one, and a dynamic one bounded
+ * in octets.
+ */
 import { makeField, type HeaderField } from "./header-field.ts";
 
 // oxfmt-ignore
@@ -25,7 +28,10 @@ export const STATIC_FIELDS: readonly HeaderField[] = STATIC.map(([name, value]) 
 );
 export const STATIC_COUNT = STATIC_FIELDS.length;
 
-/** Index of the first static entry with this name, and of the one with this name and value (`name\0value`). */
+/**
+ * Index of the first static entry with this name, and of the one with this name and value
+ * (`name\0value`).
+ */
 export const STATIC_NAMES: ReadonlyMap<string, number> = new Map(
   [...STATIC.entries()].reverse().map(([place, [name]]) => [name, place + 1]),
 );
@@ -62,7 +68,10 @@ export class DynamicTable {
     return place < this.#first ? undefined : this.#entries[place];
   }
 
-  /** Inserts after evicting; an entry above the bound empties the table and is not kept (section 4.4). */
+  /**
+   * Inserts after evicting; an entry above the bound empties the table and is not kept (section
+   * 4.4).
+   */
   insert(field: HeaderField): void {
     this.#evictTo(this.#bytesMax - field.size);
     if (field.size > this.#bytesMax) return;

@@ -1,6 +1,7 @@
 /**
- * Plain HTTP as the peer's routes see it: one small interface over HTTP/1.1 and HTTP/2, so that gateway, health and
- * metrics are written once. Bodies are pushed; WebSocket upgrades are HTTP/1.1's own and don't come through here.
+ * Plain HTTP as the peer's routes see it: one small interface over HTTP/1.1 and HTTP/2, so that
+ * gateway, health and metrics are written once. Bodies are pushed; WebSocket upgrades are
+ * HTTP/1.1's own and don't come through here.
  */
 import type { Socket } from "node:net";
 import type { Bytes } from "../../shared/base/bytes.ts";
@@ -19,7 +20,10 @@ export interface HttpRequest {
   receive(receiver: BodyReceiver): void;
   pause(): void;
   resume(): void;
-  /** Counts octets that are kept until the response ends; false: the connection holds more than its share. */
+  /**
+   * Counts octets that are kept until the response ends; false: the connection holds more than its
+   * share.
+   */
   hold(bytes: number): boolean;
 }
 
@@ -34,7 +38,10 @@ export interface HttpResponse {
   /** Ended, or the client is gone. */
   readonly isOver: boolean;
   readonly hasHead: boolean;
-  /** Once, before any body; names in lower case. Headers that belong to a connection are dropped over HTTP/2. */
+  /**
+   * Once, before any body; names in lower case. Headers that belong to a connection are dropped
+   * over HTTP/2.
+   */
   writeHead(status: number, headers?: Readonly<Record<string, string>>): void;
   /** False: wait for `onDrain`; the octets are queued all the same. */
   write(body: Bytes | string): boolean;
@@ -44,7 +51,9 @@ export interface HttpResponse {
   onAbort(callback: () => void): void;
 }
 
-/** The whole body; undefined when it is longer than `bytesMax`. Rejects when the client goes away. */
+/**
+ * The whole body; undefined when it is longer than `bytesMax`. Rejects when the client goes away.
+ */
 export function readBody(request: HttpRequest, bytesMax: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

@@ -1,15 +1,26 @@
 /** `HttpHandler` over `node:http`. */
-import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Bytes } from "../../shared/base/bytes.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
 import type { BodyReceiver, HttpHandler, HttpRequest, HttpResponse } from "./http-handler.ts";
 
-/** The listener for a `node:http` server's requests. */
-export function http1Listener(handler: HttpHandler): RequestListener {
-  return (request, response) => {
+/**
+ * A `node:http` server for this handler, as `Http2Server` takes it. A request's body may last as
+ * long as its stream of replies (a watch over the gateway), so only headers and idle connections
+ * are timed.
+ */
+export function createHttp1Server(handler: HttpHandler): Server {
+  const options = {
+    headersTimeout: LIMITS.http1HeadersSeconds * 1000,
+    requestTimeout: 0,
+    keepAliveTimeout: LIMITS.http1IdleSeconds * 1000,
+    maxHeaderSize: LIMITS.http2HeaderListBytesMax,
+  };
+  return createServer(options, (request, response) => {
     const exchange = new Http1Exchange(request, response);
     handler(exchange, exchange);
-  };
+  });
 }
 
 class Http1Exchange implements HttpRequest, HttpResponse {

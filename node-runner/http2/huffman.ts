@@ -1,9 +1,10 @@
 /**
- * HPACK's Huffman code (RFC 7541 section 5.2 and appendix B). The code is canonical, so the lengths of its 257
- * codes (256 octets and EOS) are the whole table: codes follow by counting upwards in order of (length, symbol).
+ * HPACK's Huffman code (RFC 7541 section 5.2 and appendix B). The code is canonical, so the
+ * lengths of its 257 codes (256 octets and EOS) are the whole table: codes follow by counting
+ * upwards in order of (length, symbol).
  *
- * Decoding walks a state machine four bits at a time. A state is an inner node of the code's tree; no code is
- * shorter than five bits, so four bits end at most one symbol.
+ * Decoding walks a state machine four bits at a time. A state is an inner node of the code's tree;
+ * no code is shorter than five bits, so four bits end at most one symbol.
  */
 import { assert } from "../../shared/base/assert.ts";
 
@@ -27,8 +28,9 @@ const EOS = 256;
 const CODES = canonicalCodes();
 
 /*
- * A transition: bits 0-7 the next state, 8-15 the symbol, then these flags. `ACCEPTS`: the input may end in the next
- * state, as what remains is fewer than eight one bits, the padding that section 5.2 demands.
+ * A transition: bits 0-7 the next state, 8-15 the symbol, then these flags. `ACCEPTS`: the input
+ * may end in the next state, as what remains is fewer than eight one bits, the padding that
+ * section 5.2 demands.
  */
 const EMITS = 1 << 16;
 const ACCEPTS = 1 << 17;
@@ -55,7 +57,9 @@ function lengthOf(symbol: number): number {
   return CODE_LENGTHS[symbol] as number;
 }
 
-/** The tree's inner nodes, each with its two children: another node, or `-1 - symbol` for a leaf. */
+/**
+ * The tree's inner nodes, each with its two children: another node, or `-1 - symbol` for a leaf.
+ */
 function buildTree(): [number, number][] {
   const nodes: [number, number][] = [[0, 0]];
   for (let symbol = 0; symbol < SYMBOLS; symbol += 1) {
@@ -109,9 +113,9 @@ export function huffmanDecodedBytesMax(encodedBytes: number): number {
 }
 
 /**
- * Decodes `source[start, end)` into `target` and returns the number of octets, or -1 when the input holds EOS, ends
- * within a code, or its padding is not all ones or longer than seven bits. `target` must hold
- * `huffmanDecodedBytesMax`.
+ * Decodes `source[start, end)` into `target` and returns the number of octets, or -1 when the
+ * input holds EOS, ends within a code, or its padding is not all ones or longer than seven bits.
+ * `target` must hold `huffmanDecodedBytesMax`.
  */
 export function huffmanDecode(
   source: Uint8Array,
@@ -155,7 +159,8 @@ export function huffmanEncode(text: string, target: Uint8Array, offset: number):
     const symbol = text.charCodeAt(position) & 0xff;
     let code = CODES[symbol] as number;
     let length = lengthOf(symbol);
-    // At most seven bits wait, so a code of thirty goes in two parts: a shift by more than 31 bits would lose some.
+    // At most seven bits wait, so a code of thirty goes in two parts: a shift by more than 31 bits
+    // would lose some.
     if (length > 16) {
       bits = (bits << (length - 16)) | (code >>> 16);
       count += length - 16;

@@ -1,7 +1,8 @@
 /**
- * A connection's output. Frames are written into pooled chunks; all that one turn of the event loop produces goes
- * to the socket in one write. While the socket is full the chunks wait here: whoever frames DATA asks `hasRoom`
- * first, and what is not DATA (acks, small replies) is bounded by not reading from the connection.
+ * A connection's output. Frames are written into pooled chunks; all that one turn of the event
+ * loop produces goes to the socket in one write. While the socket is full the chunks wait here:
+ * whoever frames DATA asks `hasRoom` first, and what is not DATA (acks, small replies) is bounded
+ * by not reading from the connection.
  */
 import type { Socket } from "node:net";
 import { LIMITS } from "../../shared/base/limits.ts";
@@ -57,8 +58,9 @@ export class Outbox {
   }
 
   /**
-   * Takes `length` octets of `chunk`, at most what a frame has, and returns their offset. They will be sent, so the
-   * caller writes them before anything else happens; `give` returns octets at their end that it didn't need.
+   * Takes `length` octets of `chunk`, at most what a frame has, and returns their offset. They
+   * will be sent, so the caller writes them before anything else happens; `give` returns octets at
+   * their end that it didn't need.
    */
   reserve(length: number): number {
     if (this.#used + length > this.chunk.length) this.#nextChunk(length);

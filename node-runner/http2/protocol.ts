@@ -1,4 +1,7 @@
-/** Numbers of RFC 9113: frame types, flags, settings, error codes, and the client's connection preface. */
+/**
+ * Numbers of RFC 9113: frame types, flags, settings, error codes, and the client's connection
+ * preface.
+ */
 
 export const FRAME = {
   data: 0,

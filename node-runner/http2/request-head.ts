@@ -1,6 +1,7 @@
 /**
- * The header list of a request, or of its trailers, as the decoder delivers it; judges whether the message is
- * well-formed (RFC 9113 sections 8.1 to 8.3). Bounded: past the limit fields are counted but no longer kept.
+ * The header list of a request, or of its trailers, as the decoder delivers it; judges whether the
+ * message is well-formed (RFC 9113 sections 8.1 to 8.3). Bounded: past the limit fields are
+ * counted but no longer kept.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import { KIND, type HeaderField } from "./header-field.ts";
@@ -78,7 +79,10 @@ export class RequestHead {
     return !this.#malformed && this.#seen === 0;
   }
 
-  /** The field's value; several are joined as their name demands (RFC 9110 section 5.3, RFC 9113 section 8.2.3). */
+  /**
+   * The field's value; several are joined as their name demands (RFC 9110 section 5.3, RFC 9113
+   * section 8.2.3).
+   */
   header(name: string): string | undefined {
     let value: string | undefined;
     for (const field of this.fields) {

@@ -1,6 +1,7 @@
 /**
- * Frames out. Control frames are written at once; DATA obeys the connection's window, its stream's, and the room in
- * the outbox. Streams with queued octets take turns, a frame each, so a large reply doesn't starve small ones.
+ * Frames out. Control frames are written at once; DATA obeys the connection's window, its
+ * stream's, and the room in the outbox. Streams with queued octets take turns, a frame each, so a
+ * large reply doesn't starve small ones.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
@@ -34,7 +35,10 @@ export class Sender {
   streamWindow: number = INITIAL_WINDOW;
   /** Octets queued on all streams. */
   queuedBytes = 0;
-  /** Reply frames written since the connection began: tells apart pings that measure from pings that flood. */
+  /**
+   * Reply frames written since the connection began: tells apart pings that measure from pings
+   * that flood.
+   */
   replyFrames = 0;
   #ready: SendingStream[] = [];
   #isPumping = false;
@@ -47,7 +51,10 @@ export class Sender {
     this.#encoder.setTableBytes(bytes);
   }
 
-  /** A frame of `length` payload octets; the caller writes them into the outbox's chunk at the returned offset. */
+  /**
+   * A frame of `length` payload octets; the caller writes them into the outbox's chunk at the
+   * returned offset.
+   */
   #frame(type: number, flags: number, id: number, length: number): number {
     const offset = this.#outbox.reserve(FRAME_HEADER_BYTES + length);
     const chunk = this.#outbox.chunk;

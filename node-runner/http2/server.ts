@@ -1,8 +1,8 @@
 /**
- * One port for HTTP/2 and HTTP/1.1. With TLS, ALPN chooses; otherwise the first octets do: HTTP/2 by prior
- * knowledge begins with its preface, and no HTTP/1.1 method begins like it. HTTP/1.1 sockets, and with them
- * WebSocket upgrades, go to a `node:http` server with what was already read. The h2c upgrade, which RFC 9113
- * removed, is not offered.
+ * One port for HTTP/2 and HTTP/1.1. With TLS, ALPN chooses; otherwise the first octets do: HTTP/2
+ * by prior knowledge begins with its preface, and no HTTP/1.1 method begins like it. HTTP/1.1
+ * sockets, and with them WebSocket upgrades, go to a `node:http` server with what was already
+ * read. The h2c upgrade, which RFC 9113 removed, is not offered.
  */
 import type { Server as Http1Server } from "node:http";
 import {
@@ -27,7 +27,10 @@ import type { Http2Stream, StreamListener } from "./stream.ts";
 export interface Http2ServerOptions {
   /** A request over HTTP/2 has begun. */
   onStream(stream: Http2Stream, connection: Http2Connection): StreamListener;
-  /** Serves connections that don't speak HTTP/2. It is not listening itself; `close` ends its connections too. */
+  /**
+   * Serves connections that don't speak HTTP/2. It is not listening itself; `close` ends its
+   * connections too.
+   */
   readonly http1: Http1Server;
   /** Set for a TLS port; ALPN is the server's. */
   readonly tls?: TlsOptions;
@@ -108,7 +111,10 @@ export class Http2Server {
     return this.#connections.size;
   }
 
-  /** Rejects when the address can't be bound. Later errors (no descriptors left to accept with) go to `onError`. */
+  /**
+   * Rejects when the address can't be bound. Later errors (no descriptors left to accept with) go
+   * to `onError`.
+   */
   listen(options: ListenOptions): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
@@ -120,8 +126,8 @@ export class Http2Server {
   }
 
   /**
-   * Stops: no more connections, GOAWAY to those that exist, and an end to each when its streams are done. What is
-   * left after the grace is destroyed.
+   * Stops: no more connections, GOAWAY to those that exist, and an end to each when its streams
+   * are done. What is left after the grace is destroyed.
    */
   async close(graceMilliseconds: number): Promise<void> {
     if (this.#isClosing) return;

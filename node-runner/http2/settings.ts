@@ -1,11 +1,16 @@
-/** Reads a SETTINGS frame (RFC 9113 section 6.5). Settings that don't concern a server's sending are only checked. */
+/**
+ * Reads a SETTINGS frame (RFC 9113 section 6.5). Settings that don't concern a server's sending
+ * are only checked.
+ */
 import { ERROR, SETTING, WINDOW_MAX, readUint32 } from "./protocol.ts";
 
 export interface ClientSettings {
   /** `ERROR.none`, or why the connection is lost. */
   error: number;
   initialWindow: number | undefined;
-  /** The smallest table size in the frame: an encoder must pass through it (RFC 7541 section 4.2). */
+  /**
+   * The smallest table size in the frame: an encoder must pass through it (RFC 7541 section 4.2).
+   */
   headerTableBytesMin: number | undefined;
 }
 

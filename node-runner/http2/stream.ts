@@ -1,7 +1,7 @@
 /**
- * One request and its reply. Octets are pushed both ways: the listener gets what arrives, `write` says whether to
- * go on. What is delivered counts as consumed, so a listener that can't keep up calls `pause`: the client is then
- * held to its window.
+ * One request and its reply. Octets are pushed both ways: the listener gets what arrives, `write`
+ * says whether to go on. What is delivered counts as consumed, so a listener that can't keep up
+ * calls `pause`: the client is then held to its window.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
@@ -11,7 +11,10 @@ import { ERROR } from "./protocol.ts";
 import type { RequestHead } from "./request-head.ts";
 import type { Sender, SendingStream } from "./sender.ts";
 
-/** Who answers a request. Called from within the connection's reading, never after the stream is over. */
+/**
+ * Who answers a request. Called from within the connection's reading, never after the stream is
+ * over.
+ */
 export interface StreamListener {
   /** Octets of the body; they belong to the listener. */
   onData(chunk: Buffer): void;
@@ -19,7 +22,10 @@ export interface StreamListener {
   onEnd(): void;
   /** After `write` returned false: the queue is short again. */
   onWritable(): void;
-  /** The stream is over before its time: the client cancelled, broke a rule, or is gone. Nothing more can be sent. */
+  /**
+   * The stream is over before its time: the client cancelled, broke a rule, or is gone. Nothing
+   * more can be sent.
+   */
   onReset(code: number): void;
 }
 
@@ -30,7 +36,10 @@ export interface StreamOwner {
   hold(bytes: number): boolean;
   /** Gives octets of the connection's receive window back. */
   consumed(length: number): void;
-  /** The stream is over. `isReset`: the server has sent RST_STREAM, so late frames are no fault of the client. */
+  /**
+   * The stream is over. `isReset`: the server has sent RST_STREAM, so late frames are no fault of
+   * the client.
+   */
   streamOver(stream: Http2Stream, isReset: boolean): void;
 }
 
@@ -91,7 +100,8 @@ export class Http2Stream implements SendingStream {
   /* Receiving. */
 
   /**
-   * A DATA frame of `flowBytes` octets with padding. False: the client has exceeded the stream's window.
+   * A DATA frame of `flowBytes` octets with padding. False: the client has exceeded the stream's
+   * window.
    */
   receive(chunk: Buffer, flowBytes: number): boolean {
     this.#receiveWindow -= flowBytes;
@@ -170,8 +180,8 @@ export class Http2Stream implements SendingStream {
   }
 
   /**
-   * Counts `bytes` (negative: gives them back) that the listener keeps of an unfinished message. False: the
-   * connection holds more than its share, and this request should be refused.
+   * Counts `bytes` (negative: gives them back) that the listener keeps of an unfinished message.
+   * False: the connection holds more than its share, and this request should be refused.
    */
   hold(bytes: number): boolean {
     this.#heldBytes += bytes;
@@ -200,9 +210,9 @@ export class Http2Stream implements SendingStream {
   }
 
   /**
-   * Sends `bytes`, after a short `prefix` if given. The server keeps `bytes` until they are sent (so they must not
-   * change), but copies `prefix`. False: wait for `onWritable` before writing more; these octets are queued all the
-   * same.
+   * Sends `bytes`, after a short `prefix` if given. The server keeps `bytes` until they are sent
+   * (so they must not change), but copies `prefix`. False: wait for `onWritable` before writing
+   * more; these octets are queued all the same.
    */
   write(bytes: Bytes, prefix?: Bytes): boolean {
     if (this.#isOver || this.#isEnding) return false;

@@ -220,6 +220,9 @@ export const LIMITS = {
    */
   http2KeepaliveSeconds: 7200,
   http2KeepaliveTimeoutSeconds: 20,
+  /** HTTP/1.1: time for a request's headers (etcd: ReadHeaderTimeout), and between two requests. */
+  http1HeadersSeconds: 300,
+  http1IdleSeconds: 300,
   /** Silence of a TCP connection after which the kernel probes it (Go: 15 s). */
   tcpKeepaliveSeconds: 15,
   /** Deadlines of calls fire at the end of such a slice of time: one timer serves all calls of a slice. */

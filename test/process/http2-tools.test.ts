@@ -1,6 +1,6 @@
 /**
- * The HTTP/2 server against tools that others wrote: curl, nghttp and h2load. Skipped where a tool is not
- * installed.
+ * The HTTP/2 server against tools that others wrote: curl, nghttp and h2load. Skipped where a tool
+ * is not installed.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { writeFileSync, mkdtempSync, rmSync } from "node:fs";

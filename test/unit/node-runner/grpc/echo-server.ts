@@ -1,7 +1,6 @@
 /**
  * A gRPC server with echo services on a free port, for tests of the door without a peer behind it.
  */
-import { createServer } from "node:http";
 import type { TlsOptions } from "node:tls";
 import { RpcError } from "../../../../shared/api/errors.ts";
 import { GrpcServer, isGrpc, type GrpcOptions } from "../../../../node-runner/grpc/server.ts";
@@ -13,7 +12,7 @@ import type {
   StreamMethod,
   UnaryMethod,
 } from "../../../../node-runner/grpc/service.ts";
-import { http1Listener } from "../../../../node-runner/http2/http1-exchange.ts";
+import { createHttp1Server } from "../../../../node-runner/http2/http1-exchange.ts";
 import { serveHttp } from "../../../../node-runner/http2/http2-exchange.ts";
 import {
   readBody,
@@ -166,7 +165,7 @@ export async function startEchoServer(
     ...options.grpc,
   });
   const server = new Http2Server({
-    http1: createServer(http1Listener(echoHttp)),
+    http1: createHttp1Server(echoHttp),
     onStream: (stream, connection) =>
       isGrpc(stream.head)
         ? grpc.accept(stream, connection)

@@ -8,7 +8,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { get as getSecure } from "node:https";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { http1Listener } from "../../../../node-runner/http2/http1-exchange.ts";
+import { createHttp1Server } from "../../../../node-runner/http2/http1-exchange.ts";
 import { ERROR, FLAG, FRAME, readUint32 } from "../../../../node-runner/http2/protocol.ts";
 import { startEchoServer, type EchoServer } from "../grpc/echo-server.ts";
 import { CERTIFICATE, KEY } from "./certificate.ts";
@@ -122,6 +122,14 @@ describe("one port", () => {
   });
 });
 
+describe("slow HTTP/1.1", () => {
+  test("headers that don't end in time are answered with 408", async () => {
+    const http1 = createServer({ headersTimeout: 50, connectionsCheckingInterval: 10 });
+    await using own = await startEchoServer({ http2: { http1 } });
+    expect(await rawText(own.port, "GET / HTTP/1.1\r\nhost: x\r\n")).toMatch(/^HTTP\/1\.1 408 /);
+  });
+});
+
 describe("h1/h2 smuggling", () => {
   test("an HTTP/2 preface behind an HTTP/1.1 request is no HTTP/2", async () => {
     const text = await rawText(
@@ -216,7 +224,7 @@ describe("graceful end (6.8)", () => {
   });
 
   test("a server that was never reached closes", async () => {
-    const own = await startEchoServer({ http2: { http1: createServer(http1Listener(() => {})) } });
+    const own = await startEchoServer({ http2: { http1: createHttp1Server(() => {}) } });
     await own.server.close(0);
     expect(own.server.connectionCount).toBe(0);
   });
