@@ -56,7 +56,8 @@ import type { Bytes } from "../../shared/base/bytes.ts";
 import { crc32c } from "../../shared/base/crc32c.ts";
 import type { Entry, HardState } from "../../shared/raft/types.ts";
 
-export const SEGMENT_MAGIC = new TextEncoder().encode("QUORWAL1");
+export const WAL_FORMAT = "1";
+export const SEGMENT_MAGIC = new TextEncoder().encode(`QUORWAL${WAL_FORMAT}`);
 export const SEGMENT_HEADER_BYTES = 16;
 export const RECORD_HEADER_BYTES = 24;
 export const RECORD_ALIGNMENT = 8;
@@ -116,13 +117,15 @@ export function encodeSegmentHeader(salt: number): Bytes {
   return bytes;
 }
 
-/** The salt; `undefined` when these are not a segment's first bytes. */
-export function decodeSegmentHeader(bytes: Bytes): number | undefined {
+/** The salt and the format; `undefined` when these are not a segment's first bytes. */
+export function decodeSegmentHeader(bytes: Bytes): { salt: number; format: string } | undefined {
   if (bytes.length < SEGMENT_HEADER_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(12, true) !== crc32c(bytes, { end: 12 })) return undefined;
-  if (SEGMENT_MAGIC.some((byte, position) => bytes[position] !== byte)) return undefined;
-  return view.getUint32(8, true);
+  const name = SEGMENT_MAGIC.subarray(0, -1);
+  if (name.some((byte, position) => bytes[position] !== byte)) return undefined;
+  const format = String.fromCharCode(bytes[SEGMENT_MAGIC.length - 1] as number);
+  return { salt: view.getUint32(8, true), format };
 }
 
 /** The place where a record may follow one that ends at `end`. */

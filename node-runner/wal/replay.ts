@@ -8,6 +8,7 @@ import type { Item, LogIdentity, SegmentStart } from "./layout.ts";
 import {
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
+  WAL_FORMAT,
   alignRecord,
   decodeSegmentHeader,
   sequenceOfName,
@@ -124,8 +125,14 @@ class SegmentReader {
 
   /** Reads a segment's records; false when it has none that continues the log. */
   read(segment: Segment): boolean {
-    const salt = decodeSegmentHeader(segment.bytes);
-    if (salt === undefined || (this.#salt !== undefined && salt !== this.#salt)) return false;
+    const header = decodeSegmentHeader(segment.bytes);
+    if (header === undefined) return false;
+    const { salt, format } = header;
+    if (format !== WAL_FORMAT) {
+      const text = `${segment.path} has format ${format}, this version reads ${WAL_FORMAT}`;
+      throw new WalMismatchError(`${text}: another version wrote it`);
+    }
+    if (this.#salt !== undefined && salt !== this.#salt) return false;
     let position = SEGMENT_HEADER_BYTES;
     let record = recordAt(segment.bytes, position, salt);
     if (record === undefined || !this.#fits(record)) return false;

@@ -244,3 +244,7 @@ assert(
   LIMITS.http2ConnectionHeldBytesMax >= 8 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes),
   "some of the largest requests fit on one connection at once",
 );
+assert(
+  LIMITS.backendPendingRowsMax >= 2 * LIMITS.backendBatchRowsMax,
+  "a batch can gather while another one is being committed",
+);

@@ -3,11 +3,17 @@
  * refuses to start.
  */
 import { describe, expect, test } from "vitest";
-import { RECORD_HEADER_BYTES } from "../../../../node-runner/wal/layout.ts";
+import {
+  RECORD_HEADER_BYTES,
+  RECORD_MARKER,
+  encodeSegmentHeader,
+  segmentName,
+} from "../../../../node-runner/wal/layout.ts";
 import { readItems } from "../../../../node-runner/wal/record-reader.ts";
 import { RecordWriter } from "../../../../node-runner/wal/record-writer.ts";
 import { WalDamageError } from "../../../../node-runner/wal/replay.ts";
 import type { WriteAheadLog } from "../../../../node-runner/wal/write-ahead-log.ts";
+import { crc32c } from "../../../../shared/base/crc32c.ts";
 import { Prng } from "../../../../shared/base/prng.ts";
 import type { LogWrite } from "../../../../shared/raft/log-store.ts";
 import type { Entry, HardState } from "../../../../shared/raft/types.ts";
@@ -205,6 +211,39 @@ describe("rot", () => {
     disk.drain();
     disk.files.rot(`${DIRECTORY}/${disk.files.list(DIRECTORY)[0]}`, 700);
     expect(openLog(disk).lastIndex).toBe(1);
+  });
+
+  test("a log of another format is refused as such, not as damage", () => {
+    const disk = build();
+    const file = disk.files.open(`${DIRECTORY}/${disk.files.list(DIRECTORY)[0]}`, {
+      create: false,
+    });
+    const header = file.read(0, 16);
+    header[7] = "2".charCodeAt(0);
+    new DataView(header.buffer).setUint32(12, crc32c(header, { end: 12 }), true);
+    file.write(0, header);
+    expect(() => openLog(disk)).toThrow("has format 2, this version reads 1");
+  });
+
+  test("segments of random bytes are refused or found unfinished, never read", () => {
+    const prng = new Prng(31);
+    for (let round = 0; round < 300; round += 1) {
+      const disk = new ManualDisk();
+      const file = disk.files.open(`${DIRECTORY}/${segmentName(1, 1)}`, { create: true });
+      const bytes = Uint8Array.from({ length: prng.below(400) }, () => prng.below(256));
+      if (prng.chance(0.7)) bytes.set(encodeSegmentHeader(7).subarray(0, bytes.length));
+      const view = new DataView(bytes.buffer);
+      for (let at = 16; at + 8 <= bytes.length; at += 8) {
+        if (prng.chance(0.2)) view.setUint32(at, RECORD_MARKER, true);
+        if (prng.chance(0.2)) view.setUint32(at + 4, prng.below(500), true);
+      }
+      file.write(0, bytes);
+      try {
+        expect(openLog(disk).lastIndex).toBe(0);
+      } catch (error) {
+        expect(error).toBeInstanceOf(WalDamageError);
+      }
+    }
   });
 
   test("an intact record with an item of unknown kind is a newer version's", () => {
