@@ -149,10 +149,28 @@ export const LIMITS = {
   /** Keys of the first chunk of a RangeStream (etcd: 10); later ones approach `requestBytesMax`. */
   rangeStreamFirstKeys: 10,
 
-  /** Bytes of one chunk of a snapshot stream. */
+  /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,
+  snapshotWindowChunks: 8,
   /** Snapshots that a leader sends at a time: each pins a view of the store. */
   snapshotStreamsMax: 2,
+
+  /** Bytes that wait in a link to a member; past it messages are dropped, for raft repeats what still matters. */
+  peerSendBufferBytesMax: 32 * MIB,
+  /** Bytes of messages in one frame, the last message excepted. */
+  peerBatchBytesMax: 1 * MIB,
+  /** Calls under way on one link between members, in either direction. */
+  peerCallsMax: 1024,
+  /** Connections that have not yet said who they are. */
+  peerHandshakesMax: 64,
+  /** A first frame says who speaks: it is small. */
+  peerHelloBytesMax: 4 * KIB,
+  /** A link is pinged this often, and given up when nothing came for so long: well above a stall of the event loop. */
+  peerPingMilliseconds: 1000,
+  peerIdleMillisecondsMax: 5000,
+  /** Pauses between attempts to connect: doubled from first to last, each shortened by chance up to half. */
+  peerRedialMilliseconds: 50,
+  peerRedialMillisecondsMax: 1000,
 
   /*
    * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never
@@ -234,6 +252,14 @@ assert(
   LIMITS.frameBytesMax >=
     LIMITS.requestBytesMax + LIMITS.requestOverheadBytes + LIMITS.appendBytesMax,
   "a frame holds the largest request, and an append whose last entry is the largest request",
+);
+assert(
+  LIMITS.frameBytesMax >= LIMITS.peerBatchBytesMax + LIMITS.requestBytesMax + LIMITS.appendBytesMax,
+  "a batch and the largest append that ends it fit into a frame",
+);
+assert(
+  LIMITS.peerSendBufferBytesMax >= LIMITS.appendBytesInFlightMax,
+  "a follower's window fits into its link",
 );
 assert(LIMITS.uncommittedBytesMax > LIMITS.appendBytesInFlightMax, "the window can fill");
 assert(

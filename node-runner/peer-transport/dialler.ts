@@ -1,0 +1,107 @@
+/**
+ * Connects to another member's peer URL and says hello. What comes back is a link on which frames may be sent, or an
+ * error; reconnecting is the caller's affair.
+ */
+import { WebSocket } from "ws";
+import type { ClientOptions } from "ws";
+import { LIMITS } from "../../shared/base/limits.ts";
+import { PEER_VERSION, PEER_VERSION_MIN } from "../../shared/wire/peer-codec.ts";
+import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
+import { CLOSE, FrameSocket } from "./frame-socket.ts";
+
+export const PEER_PATH = "/raft";
+
+/** Who this member is, to the others. */
+export interface PeerIdentity {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** Random per start. */
+  readonly incarnation: number;
+  /** Known to all members, or empty. It is sent as it is: use TLS where others can listen. */
+  readonly secret: string;
+}
+
+export interface DialOptions {
+  readonly identity: PeerIdentity;
+  readonly to: bigint;
+  /** `http:` or `https:` with host and port, as the membership lists it. */
+  readonly url: string;
+  readonly purpose: PeerHello["purpose"];
+  /** TLS options (`ca`, `cert`, `key`, ...) for `https:`. */
+  readonly tls: ClientOptions;
+  readonly onReady: (link: FrameSocket) => void;
+  readonly onFrame: (frame: PeerFrame) => void;
+  /** Once, also when the connection never came to be. */
+  readonly onClose: (code: number, reason: string) => void;
+}
+
+/** Returns a function that gives the attempt, or the link, up. */
+export function dial(options: DialOptions): () => void {
+  const { identity } = options;
+  let closed = false;
+  const onClose = (code: number, reason: string): void => {
+    if (closed) return;
+    closed = true;
+    options.onClose(code, reason);
+  };
+  const socket = new WebSocket(peerAddress(options.url), {
+    ...options.tls,
+    perMessageDeflate: false,
+    maxPayload: LIMITS.frameBytesMax,
+    handshakeTimeout: LIMITS.peerIdleMillisecondsMax,
+    followRedirects: false,
+    // Masks protect web proxies from scripts in browsers; between members they would only cost time.
+    generateMask: (mask) => mask.fill(0),
+  });
+  const failed = (error: Error): void => onClose(0, error.message);
+  const gone = (): void => onClose(0, "no connection");
+  socket.once("error", failed);
+  socket.once("close", gone);
+  socket.once("open", () => {
+    socket.off("error", failed);
+    socket.off("close", gone);
+    const ends = { from: options.to.toString(), to: identity.memberId.toString() };
+    let welcomed = false;
+    const link = new FrameSocket(socket, {
+      ends,
+      helloPending: false,
+      events: {
+        onFrame: (frame) => {
+          if (welcomed) return options.onFrame(frame);
+          if (frame.kind !== "welcome" || !speaks(frame.version)) {
+            return link.close(CLOSE.protocol, "no welcome");
+          }
+          welcomed = true;
+          options.onReady(link);
+        },
+        onClose,
+      },
+    });
+    link.send({ kind: "hello", hello: helloOf(options) });
+  });
+  return () => socket.terminate();
+}
+
+function helloOf({ identity, to, purpose }: DialOptions): PeerHello {
+  return {
+    version: PEER_VERSION,
+    versionMin: PEER_VERSION_MIN,
+    cluster: identity.clusterId,
+    from: identity.memberId,
+    to,
+    incarnation: identity.incarnation,
+    purpose,
+    secret: identity.secret,
+  };
+}
+
+function speaks(version: number): boolean {
+  return version >= PEER_VERSION_MIN && version <= PEER_VERSION;
+}
+
+/** Both `new URL` and `WebSocket` throw for malformed addresses: an unusable one leads nowhere instead. */
+function peerAddress(url: string): URL {
+  const parsed = URL.canParse(url) ? new URL(url) : new URL("http://127.0.0.1:0");
+  const secure = parsed.protocol === "https:";
+  return new URL(PEER_PATH, `${secure ? "wss" : "ws"}://${parsed.host}`);
+}

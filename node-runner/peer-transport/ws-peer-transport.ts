@@ -1,0 +1,154 @@
+/**
+ * `PeerTransport` over WebSocket. Each member dials every other member's advertised peer URL and sends only on
+ * connections that it dialled (so that a proxy can cut one direction); replies to a call come back on the connection
+ * on which it was asked. A pair has up to four connections: messages and snapshots, each way.
+ *
+ * Promises: `send` never blocks, keeps the order per destination and bounds what waits; a connection that is dead in
+ * either direction is found by pings and replaced; input from others closes at most their connection.
+ */
+import type { IncomingMessage, Server } from "node:http";
+import type { Duplex } from "node:stream";
+import type { ClientOptions } from "ws";
+import type { Bytes } from "../../shared/base/bytes.ts";
+import type { Host, PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
+import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
+import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
+import type { PeerIdentity } from "./dialler.ts";
+import { CLOSE, monotonicNow } from "./frame-socket.ts";
+import { PeerListener } from "./listener.ts";
+import { MessageLink } from "./message-link.ts";
+import { sendSnapshot } from "./snapshot-link.ts";
+
+export interface WsPeerTransportOptions {
+  readonly identity: PeerIdentity;
+  /** For URLs that start with `https:`. */
+  readonly tls?: ClientOptions;
+  readonly report: Host["report"];
+}
+
+interface Destination {
+  readonly link: MessageLink;
+  urls: readonly string[];
+}
+
+export class WsPeerTransport implements PeerTransport {
+  inbox: PeerInbox = {
+    messages: () => {},
+    call: () => Promise.reject(new Error("not started")),
+    snapshot: () => Promise.reject(new Error("not started")),
+    unreachable: () => {},
+  };
+  readonly #options: WsPeerTransportOptions;
+  readonly #listener: PeerListener;
+  readonly #destinations = new Map<NodeId, Destination>();
+  readonly #snapshots = new Set<() => void>();
+  #closed = false;
+
+  constructor(options: WsPeerTransportOptions) {
+    this.#options = options;
+    const { identity, report } = options;
+    this.#listener = new PeerListener({ identity, report, inbox: () => this.inbox });
+  }
+
+  /** Takes the upgrades of `/raft` on the server of the peer port. */
+  attach(server: Server): void {
+    this.#listener.attach(server);
+  }
+
+  /** The same for servers that dispatch upgrades themselves. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#listener.upgrade(request, socket, head);
+  }
+
+  setPeers(peers: readonly PeerAddress[]): void {
+    if (this.#closed) return;
+    const own = this.#options.identity.memberId.toString();
+    const wanted = new Map(peers.filter(({ id }) => id !== own).map((peer) => [peer.id, peer]));
+    for (const [id, { link }] of this.#destinations) {
+      if (wanted.has(id)) continue;
+      link.close();
+      this.#destinations.delete(id);
+    }
+    for (const { id, peerUrls } of wanted.values()) {
+      const known = this.#destinations.get(id);
+      if (known === undefined) {
+        this.#destinations.set(id, { link: this.#linkTo(id, peerUrls), urls: peerUrls });
+      } else {
+        known.link.setUrls(peerUrls);
+        known.urls = peerUrls;
+      }
+    }
+  }
+
+  send(to: NodeId, messages: readonly Message[]): void {
+    this.#destinations.get(to)?.link.send(messages);
+  }
+
+  call(to: NodeId, call: PeerCall, timeoutMilliseconds: number): Promise<PeerReply> {
+    const destination = this.#destinations.get(to);
+    if (destination === undefined) return Promise.reject(new Error(`member ${to} is unknown`));
+    return destination.link.call(call, timeoutMilliseconds);
+  }
+
+  async sendSnapshot(to: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void> {
+    const url = this.#destinations.get(to)?.urls[0];
+    if (url === undefined || this.#closed) throw new Error(`member ${to} is unknown`);
+    const { identity, tls = {} } = this.#options;
+    let started: (() => void) | undefined;
+    try {
+      await sendSnapshot({
+        identity,
+        tls,
+        to: BigInt(to),
+        url,
+        mark,
+        chunks,
+        onStart: (giveUp) => {
+          started = giveUp;
+          this.#snapshots.add(giveUp);
+        },
+      });
+    } finally {
+      if (started !== undefined) this.#snapshots.delete(started);
+    }
+  }
+
+  idleMilliseconds(id: NodeId): number | undefined {
+    const outgoing = this.#destinations.get(id)?.link.lastReceived;
+    const incoming = this.#listener.lastReceived(BigInt(id));
+    if (outgoing === undefined && incoming === undefined) return undefined;
+    return Math.max(0, monotonicNow() - Math.max(outgoing ?? 0, incoming ?? 0));
+  }
+
+  /** Ends all connections; nothing is received any more. */
+  close(): void {
+    this.#closed = true;
+    for (const { link } of this.#destinations.values()) link.close();
+    this.#destinations.clear();
+    for (const giveUp of this.#snapshots) giveUp();
+    this.#listener.close();
+  }
+
+  #linkTo(id: NodeId, urls: readonly string[]): MessageLink {
+    const { identity, report, tls = {} } = this.#options;
+    // A member that is down is told once, not at every attempt.
+    let lastReason: string | undefined;
+    return new MessageLink({
+      identity,
+      tls,
+      to: BigInt(id),
+      urls,
+      onUnreachable: () => this.inbox.unreachable(id),
+      onUp: () => {
+        lastReason = undefined;
+        report("info", "connected to a peer", { peer: id });
+      },
+      onDown: (code, reason) => {
+        if (reason === lastReason) return;
+        lastReason = reason;
+        const refused = code >= CLOSE.malformed && code <= CLOSE.protocol;
+        report(refused ? "error" : "warn", "lost a peer", { peer: id, code, reason });
+      },
+    });
+  }
+}
