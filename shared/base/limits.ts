@@ -113,6 +113,10 @@ export const LIMITS = {
   /** Leases that one search for expired ones looks at, so that it never holds up heartbeats. */
   leaseLooksPerPassMax: 32_768,
 
+  /** Pages of ranges whose rest is remembered as a count, and bytes of the two keys that name one. */
+  pagesRememberedMax: 1024,
+  pageKeyBytesMax: 2 * KIB,
+
   /**
    * Revisions of history in one watch response, and watchers that one catch-up pass serves (etcd:
    * 1000, 512).

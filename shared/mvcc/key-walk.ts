@@ -48,6 +48,11 @@ export class KeyWalk {
     this.wantsValues = wantsValues;
   }
 
+  /** Called within `visit`: the walk ends here, as if the range did. */
+  stop(): void {
+    this.#finished = true;
+  }
+
   /** Calls `visit` for rows of keys that exist, until the budget is used up; true when the range is done. */
   advance(budget: StepBudget, visit: (row: Bytes, value: Bytes) => void): boolean {
     let { rows, bytes } = budget;
@@ -81,6 +86,7 @@ export class KeyWalk {
         if (isTombstoneRow(row)) return true;
         bytes -= row.length + (withValues ? value.length : 0);
         visit(row, value);
+        if (this.#finished) return false;
         if (this.wantsValues === withValues) return true;
         next = pastRowsOf(row);
         return false;

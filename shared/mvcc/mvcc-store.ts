@@ -1,7 +1,7 @@
 /**
  * The multi-version store over a backend. Its whole state in memory is two numbers, the removal that compaction owes,
- * and the watchers: keys and values stay in the backend (key-layout.ts), so a start costs two reads, whatever the
- * store holds.
+ * the counts behind recent pages, and the watchers: keys and values stay in the backend (key-layout.ts), so a start
+ * costs two reads, whatever the store holds.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, readUint64, writeUint64 } from "../base/bytes.ts";
@@ -17,6 +17,7 @@ import { BackendTransaction, type TransactionOwner } from "./backend-transaction
 import { HashWork } from "./hash-work.ts";
 import { changeOfRevisionRow, COMPACT_REVISION_ROW, findKeyValue } from "./key-layout.ts";
 import { UNBOUNDED } from "./key-walk.ts";
+import { PageCounts } from "./page-counts.ts";
 import { RangeWork } from "./range-work.ts";
 import type {
   Compaction,
@@ -46,6 +47,7 @@ interface Work<Result> {
 class BackendStore implements MvccStore, TransactionOwner {
   readonly watches: Watchers;
   readonly #backend: Backend;
+  readonly #pages = new PageCounts();
   #revision = FIRST_REVISION;
   #compactRevision = UNCOMPACTED;
   #owed: OwedCompaction | undefined;
@@ -80,14 +82,14 @@ class BackendStore implements MvccStore, TransactionOwner {
 
   range(query: RangeQuery): RangeResult | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
-    return this.#refusal(revision, this.#revision) ?? runRange(this.#backend, query, revision);
+    return this.#refusal(revision, this.#revision) ?? this.#runRange(query, revision, this.#pages);
   }
 
   openRange(query: RangeQuery): Cursor<RangeResult> | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
     const refusal = this.#refusal(revision, this.#revision);
     if (refusal !== undefined) return refusal;
-    return this.#openCursor((reader) => new RangeWork(reader, query, revision));
+    return this.#openCursor((reader) => new RangeWork(reader, query, revision, this.#pages));
   }
 
   begin(writer: BatchWriter): WriteTransaction {
@@ -99,7 +101,7 @@ class BackendStore implements MvccStore, TransactionOwner {
   rangeAt(query: RangeQuery, newest: number): RangeResult | MvccRefusal {
     const refusal = query.revision === 0 ? undefined : this.#refusal(query.revision, newest);
     if (refusal !== undefined) return refusal;
-    return runRange(this.#backend, query, query.revision <= 0 ? newest : query.revision);
+    return this.#runRange(query, query.revision <= 0 ? newest : query.revision, undefined);
   }
 
   commit(events: RevisionEvents | undefined, keysAdded: number): void {
@@ -146,6 +148,7 @@ class BackendStore implements MvccStore, TransactionOwner {
   reload(): void {
     assert(!this.#inTransaction, "no transaction is open while the state is replaced");
     this.#load();
+    this.#pages.clear();
     this.watches.reload();
   }
 
@@ -177,10 +180,10 @@ class BackendStore implements MvccStore, TransactionOwner {
       close: () => pin.release(),
     };
   }
-}
 
-function runRange(reader: BackendReader, query: RangeQuery, revision: number): RangeResult {
-  const work = new RangeWork(reader, query, revision);
-  assert(work.advance(UNBOUNDED), "an unbounded step completes a range");
-  return work.result();
+  #runRange(query: RangeQuery, revision: number, pages: PageCounts | undefined): RangeResult {
+    const work = new RangeWork(this.#backend, query, revision, pages);
+    assert(work.advance(UNBOUNDED), "an unbounded step completes a range");
+    return work.result();
+  }
 }

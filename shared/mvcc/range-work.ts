@@ -12,11 +12,16 @@ import { compareBytes, EMPTY } from "../base/bytes.ts";
 import type { BackendReader } from "../backend/backend.ts";
 import { decodeKeyValue, findKeyValue } from "./key-layout.ts";
 import { KeyWalk } from "./key-walk.ts";
+import type { PageCounts } from "./page-counts.ts";
 import type { StepBudget } from "./store.ts";
 import type { KeyValue, RangeQuery, RangeResult, SortTarget } from "./types.ts";
 
 export class RangeWork {
   readonly #query: RangeQuery;
+  readonly #revision: number;
+  readonly #pages: PageCounts | undefined;
+  /** The count, if it needs no walk. */
+  readonly #countKnown: number | undefined;
   readonly #walk: KeyWalk | undefined;
   /** Key-values that are kept; the walk goes on to count behind them. */
   readonly #keepMax: number;
@@ -24,9 +29,13 @@ export class RangeWork {
   #count = 0;
   #complete = false;
 
-  constructor(reader: BackendReader, query: RangeQuery, revision: number) {
+  /** `pages`: absent where the revision isn't complete yet. */
+  constructor(reader: BackendReader, query: RangeQuery, revision: number, pages?: PageCounts) {
     this.#query = query;
+    this.#revision = revision;
+    this.#pages = pages;
     this.#keepMax = keepMax(query);
+    this.#countKnown = this.#keepMax === Infinity ? undefined : pages?.find(query, revision);
     if (query.rangeEnd.length === 0) {
       const kv = findKeyValue(reader, query.key, revision);
       if (kv !== undefined) {
@@ -45,10 +54,15 @@ export class RangeWork {
     const walk = this.#walk;
     this.#complete = walk.advance(budget, (row, value) => {
       this.#count += 1;
-      if (!walk.wantsValues) return;
+      if (!walk.wantsValues) {
+        if (this.#countKnown !== undefined) walk.stop();
+        return;
+      }
       const kv = decodeKeyValue(row, value);
       if (passesFilters(kv, this.#query)) this.#kvs.push(kv);
-      if (this.#kvs.length >= this.#keepMax) walk.wantsValues = false;
+      if (this.#kvs.length < this.#keepMax) return;
+      if (this.#countKnown === undefined) walk.wantsValues = false;
+      else walk.stop();
     });
     return this.#complete;
   }
@@ -65,8 +79,15 @@ export class RangeWork {
     }
     const more = query.limit > 0 && kvs.length > query.limit;
     if (more) kvs = kvs.slice(0, query.limit);
+    const count = this.#countKnown ?? this.#count;
+    assert(count >= kvs.length, "a page is a part of its range");
     if (query.keysOnly) kvs = kvs.map((kv) => withoutValue(kv, query.sortTarget));
-    return { kvs, count: this.#count, more };
+    const result = { kvs, count, more };
+    const inKeyOrder = query.sortTarget === "key" && order !== "descend";
+    if (more && inKeyOrder && this.#keepMax !== Infinity) {
+      this.#pages?.note(query, this.#revision, result);
+    }
+    return result;
   }
 }
 
