@@ -26,3 +26,14 @@ declare class AbortController {
   readonly signal: AbortSignal;
   abort(reason?: unknown): void;
 }
+
+/**
+ * Time, for the client alone: deadlines of calls, renewals of leases. The peer's time comes from
+ * its host.
+ */
+declare function setTimeout(callback: () => void, milliseconds?: number): object | number;
+declare function clearTimeout(timer: object | number | undefined): void;
+declare const performance: { now(): number };
+
+/** Where the client closes a batch: after the code that is running now has made its calls. */
+declare function queueMicrotask(callback: () => void): void;

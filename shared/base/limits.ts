@@ -152,6 +152,32 @@ export const LIMITS = {
 
   /** Keys of the first chunk of a RangeStream (etcd: 10); later ones approach `requestBytesMax`. */
   rangeStreamFirstKeys: 10,
+  /** How long the client waits for a link to open before it tries the next endpoint. */
+  clientConnectMilliseconds: 2000,
+  /** The client's first wait before it repeats a call, and its longest. */
+  clientBackoffMilliseconds: 25,
+  clientBackoffMillisecondsMax: 2000,
+  /**
+   * A call's deadline when its caller names none: above etcd's own 7 s, so that the peer's answer
+   * comes first.
+   */
+  clientTimeoutMilliseconds: 10_000,
+  /** Keys of one page when the client lists a range. */
+  clientPageKeys: 1000,
+  /**
+   * Undelivered bytes of a client's watch; past it the watch ends at the peer and resumes once its
+   * reader has caught up.
+   */
+  clientWatchBytesMax: 8 * MIB,
+  /** Renewals of one client that fall due so close together share a message. */
+  leaseRenewGatherMilliseconds: 100,
+  /** Lease ids of one keepalive message. */
+  leaseRenewIdsMax: 5000,
+  /**
+   * A lease's owner believes in it this share of its ttl less: bounded clock drift between owner
+   * and peers.
+   */
+  leaseDriftShare: 0.01,
 
   /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,

@@ -74,22 +74,6 @@ function performLeaseCall(
   }
 }
 
-/** True for calls that may change the store, so that a failure of unknown kind leaves the outcome unknown. */
-export function isLinkWrite(request: LinkRequest): boolean {
-  switch (request.method) {
-    case "put":
-    case "deleteRange":
-    case "compact":
-    case "leaseGrant":
-    case "leaseRevoke":
-      return true;
-    case "txn":
-      return [...request.op.success, ...request.op.failure].some((op) => op.kind !== "range");
-    default:
-      return false;
-  }
-}
-
 /**
  * What a failed call tells its caller. An error that isn't a refusal is a defect here: named, and
  * of unknown outcome.

@@ -21,7 +21,8 @@ import {
 } from "../wire/link-codec.ts";
 import { LINK_VERSION } from "../wire/link.ts";
 import type { LinkCallFrame, LinkReplyFrame } from "../wire/link.ts";
-import { isLinkWrite, linkFailure, performLinkCall } from "./link-calls.ts";
+import { linkFailure, performLinkCall } from "./link-calls.ts";
+import { isLinkWrite } from "../wire/link-writes.ts";
 import type { CallContext, Services, WatchResponse, WatchStream } from "./services.ts";
 
 /** WebSocket close codes (RFC 6455 section 7.4) by what happened. */

@@ -128,20 +128,20 @@ export interface LinkStatus {
   readonly errors: readonly string[];
 }
 
+export type LinkRequestOf<Method extends LinkMethod> = {
+  readonly method: Method;
+} & LinkMethods[Method]["request"];
+
+export type LinkAnswerOf<Method extends LinkMethod> = {
+  readonly method: Method;
+  readonly header: LinkHeader;
+} & LinkMethods[Method]["answer"];
+
 /** A method with its request. */
-export type LinkRequest = {
-  [Method in LinkMethod]: { readonly method: Method } & LinkMethods[Method]["request"];
-}[LinkMethod];
+export type LinkRequest = { [Method in LinkMethod]: LinkRequestOf<Method> }[LinkMethod];
 
 /** A method with its answer. */
-export type LinkAnswer = {
-  [Method in LinkMethod]: {
-    readonly method: Method;
-    readonly header: LinkHeader;
-  } & LinkMethods[Method]["answer"];
-}[LinkMethod];
-
-export type LinkAnswerOf<Method extends LinkMethod> = Extract<LinkAnswer, { method: Method }>;
+export type LinkAnswer = { [Method in LinkMethod]: LinkAnswerOf<Method> }[LinkMethod];
 
 export interface LinkFailure {
   /** gRPC's status by its name in `api/errors.ts`. */

@@ -1,0 +1,84 @@
+/**
+ * Quorate's TypeScript client, for Node, browsers and Workers.
+ *
+ *   const store = connect({ endpoints: ["http://127.0.0.1:2379"] });
+ *   await store.put("greeting", "hello");
+ *   const entry = await store.get("greeting"); // entry?.value === "hello"
+ *   for await (const event of store.watch({ prefix: "config/" })) console.log(event.key);
+ *   await store.txn().if(compare("k", "version", "=", 0)).do(put("k", "v")).commit();
+ *   const lease = await store.lease(10);
+ *   await store.put("workers/me", "up", { lease });
+ *
+ * `connect` opens nothing by itself: the first call does.
+ */
+import { RpcError } from "../api/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { Endpoints } from "./endpoints.ts";
+import { KeySpace, keyBytes } from "./keys.ts";
+import type { Key } from "./keys.ts";
+import { LeaseKeeper } from "./lease.ts";
+import { LinkCaller } from "./link-caller.ts";
+import { defaultPlatform } from "./platform.ts";
+import type { ClientPlatform } from "./platform.ts";
+import { PostCaller } from "./post-caller.ts";
+import { Store } from "./store.ts";
+import { text } from "./values.ts";
+
+export { RpcError } from "../api/errors.ts";
+export type { ErrorCode, Outcome, StatusName } from "../api/errors.ts";
+export type { Key, Selector } from "./keys.ts";
+export type { Lease } from "./lease.ts";
+export { compare, get, put, remove } from "./operations.ts";
+export type {
+  CompareSign,
+  Condition,
+  Operation,
+  OperationResult,
+  PutOptions,
+  RangeOptions,
+  Transaction,
+} from "./operations.ts";
+export type { ClientPlatform, FetchLike, SocketLike } from "./platform.ts";
+export { Store, TxnBuilder } from "./store.ts";
+export type { Listing, ReadOptions, TxnResult } from "./store.ts";
+export { Entry, bytes, json, text } from "./values.ts";
+export type { Codec } from "./values.ts";
+export { CompactedError, Watch } from "./watch.ts";
+export type { WatchEvent, WatchOptions } from "./watch.ts";
+
+export interface ConnectOptions {
+  /** Base URLs of peers; calls fail over between them. */
+  readonly endpoints?: readonly string[] | undefined;
+  /** The base URL of an edge worker, instead of peers. */
+  readonly edge?: string | undefined;
+  /** The secret that peers or edge ask for, if they do. */
+  readonly token?: string | undefined;
+  /** A prefix of all keys, added and hidden. */
+  readonly namespace?: Key | undefined;
+  /** The deadline of calls that name none. */
+  readonly timeoutMilliseconds?: number | undefined;
+  /** "post": one HTTP request a call, no watches, for places where no socket may stay open. */
+  readonly transport?: "socket" | "post" | undefined;
+  /** Replaces parts of the runtime: WebSocket, fetch, clock. */
+  readonly platform?: Partial<ClientPlatform> | undefined;
+}
+
+export function connect(options: ConnectOptions): Store<string> {
+  const { endpoints, edge, token, namespace, transport } = options;
+  if ((endpoints === undefined) === (edge === undefined)) {
+    throw new RpcError("invalidArgument", "connect takes either `endpoints` or `edge`");
+  }
+  const platform: ClientPlatform = { ...defaultPlatform(), ...options.platform };
+  const callerOptions = {
+    endpoints: new Endpoints(edge === undefined ? (endpoints ?? []) : [edge]),
+    platform,
+    role: "client",
+    token: token ?? "",
+    timeoutMilliseconds: options.timeoutMilliseconds ?? LIMITS.clientTimeoutMilliseconds,
+  } as const;
+  const caller =
+    transport === "post" ? new PostCaller(callerOptions) : new LinkCaller(callerOptions);
+  const leases = new LeaseKeeper(caller, platform);
+  const space = new KeySpace(namespace === undefined ? undefined : keyBytes(namespace));
+  return new Store({ caller, platform, leases }, { space, codec: text });
+}

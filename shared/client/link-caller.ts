@@ -1,0 +1,182 @@
+/**
+ * Calls over WebSocket links, one at a time to one of the endpoints. A call is sent again, to the
+ * next endpoint, only when the last try is known to have had no effect, and only until its deadline.
+ */
+import { RpcError } from "../api/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import type {
+  LinkAnswerOf,
+  LinkMethod,
+  LinkRequest,
+  LinkRequestOf,
+  LinkWatchCreate,
+} from "../wire/link.ts";
+import { cancelledError, mayRepeat } from "./caller.ts";
+import type { CallOptions, Caller, WatchHandle, WatchListener } from "./caller.ts";
+import { socketUrl } from "./endpoints.ts";
+import type { Endpoints } from "./endpoints.ts";
+import { LinkConnection } from "./link-connection.ts";
+import type { Greeting } from "./link-connection.ts";
+import { pause } from "./platform.ts";
+import type { ClientPlatform } from "./platform.ts";
+
+export interface CallerOptions extends Greeting {
+  readonly endpoints: Endpoints;
+  readonly platform: ClientPlatform;
+  /** For calls that name no time of their own. */
+  readonly timeoutMilliseconds: number;
+}
+
+export class LinkCaller implements Caller {
+  readonly #options: CallerOptions;
+  #connection: Promise<LinkConnection> | undefined;
+  #open: LinkConnection | undefined;
+  #closed = false;
+
+  constructor(options: CallerOptions) {
+    this.#options = options;
+  }
+
+  async call<Method extends LinkMethod>(
+    request: LinkRequestOf<Method>,
+    options: CallOptions = {},
+  ): Promise<LinkAnswerOf<Method>> {
+    const { platform } = this.#options;
+    const { signal } = options;
+    const deadline =
+      platform.now() + (options.timeoutMilliseconds ?? this.#options.timeoutMilliseconds);
+    for (let attempt = 1; ; attempt += 1) {
+      if (signal?.aborted === true) {
+        throw cancelledError({ write: false, cause: signal.reason });
+      }
+      let connection: LinkConnection | undefined;
+      try {
+        connection = await this.#connect(deadline, signal);
+        const timeoutMilliseconds = Math.max(1, deadline - platform.now());
+        const answer = await connection.call(request as LinkRequest, {
+          timeoutMilliseconds,
+          signal,
+        });
+        return answer as LinkAnswerOf<Method>;
+      } catch (error) {
+        if (!mayRepeat(error)) throw error;
+        if (connection !== undefined) this.#leave(connection);
+        const delay = this.#backoff(attempt);
+        if (this.#closed || platform.now() + delay >= deadline) throw error;
+        await pause(delay, signal);
+      }
+    }
+  }
+
+  async watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
+    const { platform, timeoutMilliseconds } = this.#options;
+    const connection = await this.#connect(platform.now() + timeoutMilliseconds, undefined);
+    return connection.watch(create, {
+      response: (response) => listener.response(response),
+      end: (error) => {
+        this.#leave(connection);
+        listener.end(error);
+      },
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#open?.close();
+    this.#open = undefined;
+    this.#connection = undefined;
+  }
+
+  /** This endpoint could not serve: the next call tries another. */
+  #leave(connection: LinkConnection): void {
+    if (this.#open !== connection) return;
+    this.#open = undefined;
+    this.#connection = undefined;
+    this.#options.endpoints.leave(connection.endpoint);
+    connection.retire();
+  }
+
+  #connect(deadline: number, signal: AbortSignal | undefined): Promise<LinkConnection> {
+    if (this.#closed) return Promise.reject(new RpcError("canceled", "the client was closed"));
+    if (this.#open?.closed === true) this.#leave(this.#open);
+    this.#connection ??= this.#dial().catch((error: unknown) => {
+      this.#connection = undefined;
+      throw error;
+    });
+    return this.#within(this.#connection, deadline, signal);
+  }
+
+  /** A dial serves all calls that wait for it, each until its own deadline. */
+  #within(
+    connection: Promise<LinkConnection>,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<LinkConnection> {
+    if (this.#open !== undefined) return connection;
+    return new Promise((resolve, reject) => {
+      const clear = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+      };
+      const abort = (): void => {
+        clear();
+        reject(cancelledError({ write: false, cause: signal?.reason }));
+      };
+      const timer = setTimeout(
+        () => {
+          clear();
+          reject(new RpcError("unavailable", "no endpoint answered before the call's deadline"));
+        },
+        Math.max(0, deadline - this.#options.platform.now()),
+      );
+      signal?.addEventListener("abort", abort, { once: true });
+      connection.then(
+        (open) => {
+          clear();
+          resolve(open);
+        },
+        (error: unknown) => {
+          clear();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  /** Tries each endpoint once, from the current one on. */
+  async #dial(): Promise<LinkConnection> {
+    const { endpoints, platform, role, token } = this.#options;
+    const reasons: string[] = [];
+    for (let attempt = 0; attempt < endpoints.count; attempt += 1) {
+      const endpoint = endpoints.current;
+      try {
+        const socket = platform.openSocket(socketUrl(endpoint));
+        const timeoutMilliseconds = LIMITS.clientConnectMilliseconds;
+        const greeting = { role, token, timeoutMilliseconds };
+        const connection = await LinkConnection.open(endpoint, socket, greeting);
+        if (this.#closed) {
+          connection.close();
+          throw new RpcError("canceled", "the client was closed");
+        }
+        this.#open = connection;
+        return connection;
+      } catch (error) {
+        // A wrong token or version stays wrong at the next endpoint.
+        if (error instanceof RpcError && error.status !== "unavailable") throw error;
+        reasons.push(error instanceof Error ? error.message : String(error));
+        endpoints.leave(endpoint);
+      }
+    }
+    throw new RpcError("unavailable", `no endpoint can be reached: ${reasons.join("; ")}`);
+  }
+
+  /** Doubles up to the limit; each wait is drawn from its upper half, so that clients spread. */
+  #backoff(attempt: number): number {
+    const { clientBackoffMilliseconds, clientBackoffMillisecondsMax } = LIMITS;
+    const full = Math.min(
+      clientBackoffMillisecondsMax,
+      clientBackoffMilliseconds * 2 ** Math.min(attempt - 1, 10),
+    );
+    return full * (0.5 + this.#options.platform.random() / 2);
+  }
+}

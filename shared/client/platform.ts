@@ -1,0 +1,99 @@
+/**
+ * What the client needs of its runtime: a WebSocket, `fetch` and clocks. The defaults are the
+ * platform's own (Node, browsers and Workers all have them); tests and unusual runtimes inject theirs.
+ */
+import type { Bytes } from "../base/bytes.ts";
+
+/** The part of the WHATWG WebSocket that the client uses. */
+export interface SocketLike {
+  binaryType: string;
+  readonly bufferedAmount?: number;
+  send(data: Bytes): void;
+  close(code?: number, reason?: string): void;
+  addEventListener(type: "open", listener: () => void): void;
+  addEventListener(type: "error", listener: (event: { message?: string }) => void): void;
+  addEventListener(type: "message", listener: (event: { data?: unknown }) => void): void;
+  addEventListener(
+    type: "close",
+    listener: (event: { code?: number; reason?: string }) => void,
+  ): void;
+}
+
+export interface ResponseLike {
+  readonly status: number;
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
+
+export type FetchLike = (
+  url: string,
+  init: {
+    method: string;
+    headers: Record<string, string>;
+    body: Bytes;
+    signal: AbortSignal;
+  },
+) => Promise<ResponseLike>;
+
+export interface ClientPlatform {
+  openSocket(url: string): SocketLike;
+  fetch: FetchLike;
+  /** Milliseconds that never step back; its zero means nothing. */
+  now(): number;
+  /** In [0, 1): spreads retries. */
+  random(): number;
+}
+
+/** The globals are read when used, so that importing the client does nothing. */
+interface Globals {
+  readonly WebSocket: new (url: string) => SocketLike;
+  readonly fetch: FetchLike;
+}
+
+const globals = globalThis as unknown as Globals;
+
+/**
+ * A clock that is never slower than either of the platform's: the monotonic one may stand still
+ * while a machine sleeps, the wall clock may step back. A lease's owner must not believe too long,
+ * so the faster one counts.
+ */
+function steadyClock(): () => number {
+  let total = 0;
+  let monotonic: number | undefined;
+  let wall = 0;
+  return () => {
+    const nextMonotonic = performance.now();
+    const nextWall = Date.now();
+    if (monotonic !== undefined) {
+      total += Math.max(0, nextMonotonic - monotonic, nextWall - wall);
+    }
+    monotonic = nextMonotonic;
+    wall = nextWall;
+    return total;
+  };
+}
+
+export function defaultPlatform(): ClientPlatform {
+  return {
+    openSocket: (url) => new globals.WebSocket(url),
+    fetch: (url, init) => globals.fetch(url, init),
+    now: steadyClock(),
+    random: Math.random,
+  };
+}
+
+/** Resolves after so many milliseconds, or at once when the signal aborts. */
+export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) {
+      resolve();
+      return;
+    }
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}

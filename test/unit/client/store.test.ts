@@ -1,0 +1,286 @@
+/** client: keys, values, transactions, failover and what is never repeated, over links in memory. */
+import { afterEach, beforeEach, describe, expect, expectTypeOf, test } from "vitest";
+import { rpcError } from "../../../shared/api/errors.ts";
+import {
+  RpcError,
+  bytes,
+  compare,
+  connect,
+  get,
+  json,
+  put,
+  remove,
+} from "../../../shared/client/index.ts";
+import type { ConnectOptions, Store } from "../../../shared/client/index.ts";
+import { Endpoint, memoryPlatform } from "../../support/memory-link.ts";
+import { MemoryServices } from "../../support/memory-services.ts";
+
+let services: MemoryServices;
+let a: Endpoint;
+let b: Endpoint;
+let opened: Store<string>[];
+
+function open(options: Partial<ConnectOptions> = {}): Store<string> {
+  const platform = memoryPlatform({ "http://a": a, "http://b": b });
+  const store = connect({
+    endpoints: ["http://a", "http://b"],
+    platform,
+    timeoutMilliseconds: 10_000,
+    ...options,
+  });
+  opened.push(store);
+  return store;
+}
+
+const failure = (promise: Promise<unknown>): Promise<RpcError> =>
+  promise.then(
+    () => expect.unreachable("it succeeded"),
+    (error: unknown) => {
+      expect(error).toBeInstanceOf(RpcError);
+      return error as RpcError;
+    },
+  );
+
+beforeEach(() => {
+  services = new MemoryServices();
+  a = new Endpoint(services);
+  b = new Endpoint(services);
+  opened = [];
+});
+afterEach(() => {
+  for (const store of opened) store.close();
+});
+
+describe("keys and values", () => {
+  test("put, get, delete", async () => {
+    const store = open();
+    expect(await store.get("k")).toBeUndefined();
+    expect(await store.put("k", "one")).toEqual({ revision: 2, previous: undefined });
+    const { previous } = await store.put("k", "two", { previous: true });
+    expect(previous?.value).toBe("one");
+    const entry = await store.get("k");
+    expect(entry).toMatchObject({ key: "k", value: "two", version: 2, modRevision: 3, lease: 0n });
+    expect(await store.delete("k", { previous: true })).toMatchObject({ deleted: 1, revision: 4 });
+    expect((await store.get("k", { revision: 2 }))?.value).toBe("one");
+  });
+
+  test("calls of one turn travel in one message", async () => {
+    const store = open();
+    await store.put("warm", "up");
+    const before = a.batches;
+    await Promise.all(Array.from({ length: 50 }, (_, n) => store.put(`k${n}`, "v")));
+    expect(a.batches - before).toBe(1);
+    expect(await store.count({ prefix: "k" })).toBe(50);
+  });
+
+  test("lists page at one revision, and ranges are half-open", async () => {
+    const store = open();
+    const names = Array.from({ length: 2100 }, (_, n) => `p/${String(n).padStart(4, "0")}`);
+    await Promise.all(names.map((name) => store.put(name, "v")));
+    const listing = await store.list({ prefix: "p/" });
+    expect(listing.entries.map((entry) => entry.key)).toEqual(names);
+    expect(listing.count).toBe(2100);
+    expect(services.calls.filter((call) => call === "range").length).toBe(3);
+    const some = await store.list({ from: "p/0001", to: "p/0003" }, { limit: 5 });
+    expect(some.entries.map((entry) => entry.key)).toEqual(["p/0001", "p/0002"]);
+    const last = await store.list(
+      { all: true },
+      { sort: { by: "key", order: "descend" }, limit: 1 },
+    );
+    expect(last).toMatchObject({ more: true, count: 2100, entries: [{ key: "p/2099" }] });
+  });
+
+  test("a namespace adds its prefix and hides it, and holds everything inside", async () => {
+    const store = open();
+    const app = store.namespace("app/");
+    await store.put("zzz", "outside");
+    await app.put("k", "inside");
+    expect((await store.get("app/k"))?.value).toBe("inside");
+    expect((await app.list({ all: true })).entries.map((entry) => entry.key)).toEqual(["k"]);
+    expect((await app.list({ from: "a" })).entries.map((entry) => entry.key)).toEqual(["k"]);
+    expect(await app.delete({ all: true })).toMatchObject({ deleted: 1 });
+    expect((await store.get("zzz"))?.value).toBe("outside");
+  });
+
+  test("codecs: JSON with its type, and bytes", async () => {
+    const store = open();
+    const typed = store.as(json<{ port: number }>());
+    await typed.put("config", { port: 80 });
+    const entry = await typed.get("config");
+    expectTypeOf(entry?.value).toEqualTypeOf<{ port: number } | undefined>();
+    expect(entry?.value.port).toBe(80);
+    await store.as(bytes).put("raw", Uint8Array.of(0, 255));
+    expect((await store.get("raw"))?.bytes).toEqual(Uint8Array.of(0, 255));
+  });
+
+  test("an empty key is refused here, before anything is sent", async () => {
+    expect((await failure(open().put("", "v"))).status).toBe("invalidArgument");
+    expect(services.calls).toEqual([]);
+  });
+});
+
+describe("transactions", () => {
+  test("plain and in steps do the same", async () => {
+    const store = open();
+    const create = { if: [compare("k", "version", "=", 0)], do: [put("k", "1")], else: [get("k")] };
+    expect(await store.txn(create)).toMatchObject({ succeeded: true, revision: 2 });
+    const again = await store
+      .txn()
+      .if(compare("k", "version", "=", 0))
+      .do(put("k", "2"))
+      .else(get("k"), remove("k", { previous: true }))
+      .commit();
+    expect(again.succeeded).toBe(false);
+    const [found, removed] = again.results;
+    expect(found?.kind === "get" && found.entries[0]?.value).toBe("1");
+    expect(removed?.kind === "remove" && removed.removed).toBe(1);
+  });
+
+  test("a compare of a value takes text or bytes, the others numbers", async () => {
+    const store = open();
+    await store.put("k", "v");
+    const holds = await store.txn({ if: [compare("k", "value", "=", "v")] });
+    expect(holds.succeeded).toBe(true);
+    const error = await failure(store.txn({ if: [compare("k", "mod", "=", "v")] }));
+    expect(error.message).toBe("a compare of mod takes a number");
+  });
+});
+
+describe("failover", () => {
+  test("goes to the next endpoint when one refuses", async () => {
+    a.state = "down";
+    expect((await open().put("k", "v")).revision).toBe(2);
+  });
+
+  test("says that no endpoint can be reached, and names them, within the deadline", async () => {
+    a.state = "down";
+    b.state = "down";
+    const error = await failure(open().put("k", "v", { timeoutMilliseconds: 100 }));
+    expect(error).toMatchObject({ status: "unavailable", outcome: "none", retryable: true });
+    expect(error.message).toContain("http://a: refused; http://b: refused");
+  });
+
+  test("repeats a read when its link is cut, but never a write that was sent", async () => {
+    const store = open();
+    await store.put("k", "v");
+    services.fault = {
+      after: () => {
+        services.fault = {};
+        a.cutAll();
+        return new Promise(() => undefined);
+      },
+    };
+    expect((await store.get("k"))?.value).toBe("v");
+    const before = services.revision;
+    services.fault = {
+      after: () => {
+        services.fault = {};
+        b.cutAll();
+        return new Promise(() => undefined);
+      },
+    };
+    const error = await failure(store.put("k", "once"));
+    expect(error).toMatchObject({ status: "unavailable", outcome: "unknown", retryable: false });
+    expect(services.revision).toBe(before + 1);
+    expect((await store.get("k"))?.value).toBe("once");
+  });
+
+  test("repeats a write that was refused without effect, at the next endpoint", async () => {
+    const store = open();
+    let refusals = 2;
+    services.fault = {
+      before: () => {
+        if (refusals-- > 0) throw rpcError("noLeader");
+      },
+    };
+    expect((await store.put("k", "v")).revision).toBe(2);
+    expect(services.calls).toEqual(["put", "put", "put"]);
+  });
+
+  test("does not repeat other refusals", async () => {
+    const error = await failure(open().put("k", "v", { lease: 9n }));
+    expect(error).toMatchObject({ code: "leaseNotFound", outcome: "none", retryable: false });
+    expect(services.calls).toEqual(["put"]);
+  });
+
+  test("a deadline ends a call that gets no answer; a write's outcome is unknown", async () => {
+    const store = open();
+    await store.put("k", "v");
+    a.state = "silent";
+    b.state = "silent";
+    const write = await failure(store.put("k", "w", { timeoutMilliseconds: 30 }));
+    expect(write).toMatchObject({ status: "deadlineExceeded", outcome: "unknown" });
+    const read = await failure(store.get("k", { timeoutMilliseconds: 30 }));
+    expect(read).toMatchObject({ status: "deadlineExceeded", outcome: "none" });
+  });
+
+  test("an AbortSignal ends a call at once, and cancels it at the peer", async () => {
+    const store = open();
+    await store.put("k", "v");
+    let cancelled = false;
+    const reached = new Promise<void>((resolve) => {
+      services.fault = {
+        before: (_method, call) =>
+          new Promise(() => {
+            call.onCancel(() => {
+              cancelled = true;
+            });
+            resolve();
+          }),
+      };
+    });
+    const aborter = new AbortController();
+    const call = failure(store.put("k", "w", { signal: aborter.signal }));
+    await reached;
+    aborter.abort("no longer needed");
+    expect(await call).toMatchObject({ status: "canceled", outcome: "unknown" });
+    await expect.poll(() => cancelled).toBe(true);
+    const early = await failure(store.get("k", { signal: aborter.signal }));
+    expect(early).toMatchObject({ status: "canceled", outcome: "none" });
+  });
+
+  test("a wrong token is an answer, not a reason to go round the endpoints", async () => {
+    const error = await failure(open({ token: "wrong" }).get("k"));
+    expect(error).toMatchObject({ status: "unauthenticated", code: "invalidAuthToken" });
+  });
+
+  test("a closed client refuses calls", async () => {
+    const store = open();
+    await store.put("k", "v");
+    store.close();
+    expect(await failure(store.get("k"))).toMatchObject({ status: "canceled" });
+  });
+});
+
+describe("over POST", () => {
+  test("reads go on at the next endpoint; a write that may have arrived does not", async () => {
+    const store = open({ transport: "post" });
+    await store.put("k", "v");
+    a.state = "down";
+    expect((await store.get("k"))?.value).toBe("v");
+    a.state = "up";
+    b.state = "down";
+    const error = await failure(store.put("k", "w"));
+    expect(error).toMatchObject({ status: "unavailable", outcome: "unknown" });
+  });
+
+  test("an endpoint that hangs leaves time for the others", async () => {
+    const store = open({ transport: "post", timeoutMilliseconds: 400 });
+    await store.put("k", "v");
+    a.state = "silent";
+    expect((await store.get("k"))?.value).toBe("v");
+  });
+
+  test("watching is refused with what to do", async () => {
+    const watch = open({ transport: "post" }).watch("k");
+    expect((await failure(watch.ready)).message).toContain("WebSocket");
+  });
+});
+
+test.each([
+  [{}, "either `endpoints` or `edge`"],
+  [{ endpoints: [] }, "no endpoints"],
+  [{ endpoints: ["127.0.0.1:2379"] }, "no URL of the form http://host:port"],
+])("connect refuses %j", (options, text) => {
+  expect(() => connect(options)).toThrow(text);
+});
