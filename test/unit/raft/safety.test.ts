@@ -10,7 +10,8 @@ import { Prng } from "../../../shared/base/prng.ts";
 import type { Message, NodeId, Ready } from "../../../shared/raft/types.ts";
 import { Cluster, command, encodeChange, type Host } from "./cluster.ts";
 
-const BUDGET_MILLISECONDS = 3000;
+/** RAFT_SECONDS searches longer. */
+const BUDGET_MILLISECONDS = Number(process.env["RAFT_SECONDS"] ?? 3) * 1000;
 const STEPS = 600;
 
 /** What has been seen by anyone, against which every later observation is held. */
@@ -74,6 +75,10 @@ class Chaos {
   readonly cluster: Cluster;
   readonly #prng: Prng;
   readonly #withMembership: boolean;
+  /** Some runs crash often, some flush rarely: together they lose most of what was written. */
+  readonly #crashChance: number;
+  readonly #flushChance: number;
+  readonly #lossChance: number;
   #partition = new Set<NodeId>();
   #nextCommand = 0;
   #nextRead = 0;
@@ -81,6 +86,9 @@ class Chaos {
   constructor(seed: number) {
     this.#prng = new Prng(seed);
     this.#withMembership = this.#prng.chance(0.4);
+    this.#crashChance = this.#prng.pick([0.005, 0.03, 0.08]);
+    this.#flushChance = this.#prng.pick([0.1, 0.5, 0.9]);
+    this.#lossChance = this.#prng.pick([0.02, 0.1, 0.3]);
     this.cluster = new Cluster({
       voters: this.#prng.pick([1, 2, 3, 3, 3, 5]),
       learners: this.#prng.below(2),
@@ -122,11 +130,13 @@ class Chaos {
     if (this.#prng.chance(0.01)) host.raft.transferLeader(this.#anyId());
     if (this.#withMembership && this.#prng.chance(0.02)) this.#proposeMembership(host);
     if (this.#prng.chance(0.7) && host.raft.hasReady()) host.process();
-    if (this.#prng.chance(0.5)) host.flush(this.#prng.between(1, 4));
+    if (this.#prng.chance(this.#flushChance)) host.flush(this.#prng.between(1, 4));
   }
 
   #disturb(): void {
-    if (this.#prng.chance(0.01)) this.#prng.pick([...this.cluster.hosts.values()]).restart();
+    if (this.#prng.chance(this.#crashChance)) {
+      this.#prng.pick([...this.cluster.hosts.values()]).restart();
+    }
     if (this.#prng.chance(0.02)) this.#partition.clear();
     if (this.#prng.chance(0.01)) this.#partition.add(this.#anyId());
     if (this.#prng.chance(0.03)) {
@@ -147,7 +157,7 @@ class Chaos {
     const { message } = parcel;
     if (!this.#prng.chance(0.05)) parcels.splice(position, 1);
     const cut = this.#partition.has(message.from) !== this.#partition.has(message.to);
-    if (cut || this.#prng.chance(0.05)) this.#lost(message);
+    if (cut || this.#prng.chance(this.#lossChance)) this.#lost(message);
     else this.cluster.hosts.get(message.to)?.receive(parcel);
   }
 
@@ -223,7 +233,7 @@ function runSeed(seed: number): Chaos {
 
 test(
   "safety holds and the cluster heals under loss, disorder, crashes and membership changes",
-  { timeout: 60_000 },
+  { timeout: BUDGET_MILLISECONDS + 60_000 },
   () => {
     const given = process.env["RAFT_SEED"];
     if (given !== undefined) {

@@ -261,8 +261,9 @@ describe("reads, transfer and members", () => {
     cluster.settle();
     expect(follower.readStates).toEqual([{ context: 1, index: 1 }]);
     follower.restart();
-    cluster.elect("1");
-    follower.raft.readIndex(1);
+    cluster.host("1").raft.tick();
+    cluster.settle();
+    expect(follower.raft.readIndex(1)).toBeUndefined();
     follower.process();
     cluster.parcels = asked === undefined ? [] : [asked];
     cluster.settle();
