@@ -114,17 +114,18 @@ function bytesOf(text: string): Bytes {
   return key;
 }
 
-/** Half-open ranges, kept disjoint and in order, so that a lookup is a binary search. `end` undefined: no end. */
+/**
+ * Half-open ranges, kept disjoint and in order, so that a lookup is a binary search. A range whose end is open (a zero
+ * byte) is not held: etcd's check takes that byte for the end itself, so no put collides with such a delete.
+ */
 class RangeSet {
-  readonly #ranges: { start: Bytes; end: Bytes | undefined }[] = [];
+  readonly #ranges: { start: Bytes; end: Bytes }[] = [];
 
   add(key: Bytes, rangeEnd: Bytes): void {
     if (rangeEnd.length === 0) {
       const next = new Uint8Array(key.length + 1);
       next.set(key);
       this.#insert(key, next);
-    } else if (rangeEnd.length === 1 && rangeEnd[0] === 0) {
-      this.#insert(key, undefined);
     } else if (compareBytes(key, rangeEnd) < 0) {
       this.#insert(key, rangeEnd);
     }
@@ -145,32 +146,27 @@ class RangeSet {
     let high = this.#ranges.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      const end = this.#ranges[middle]?.end;
-      if (end === undefined || compareBytes(end, key) > 0) high = middle;
+      const { end } = this.#ranges[middle] as { end: Bytes };
+      if (compareBytes(end, key) > 0) high = middle;
       else low = middle + 1;
     }
     return low;
   }
 
-  #insert(start: Bytes, end: Bytes | undefined): void {
+  #insert(start: Bytes, end: Bytes): void {
     const first = this.#firstEndingAfter(start);
     let count = 0;
     let merged = { start, end };
     for (;;) {
       const next = this.#ranges[first + count];
       if (next === undefined) break;
-      if (merged.end !== undefined && compareBytes(next.start, merged.end) > 0) break;
+      if (compareBytes(next.start, merged.end) > 0) break;
       merged = {
         start: compareBytes(next.start, merged.start) < 0 ? next.start : merged.start,
-        end: laterEnd(merged.end, next.end),
+        end: compareBytes(next.end, merged.end) > 0 ? next.end : merged.end,
       };
       count += 1;
     }
     this.#ranges.splice(first, count, merged);
   }
-}
-
-function laterEnd(a: Bytes | undefined, b: Bytes | undefined): Bytes | undefined {
-  if (a === undefined || b === undefined) return undefined;
-  return compareBytes(a, b) > 0 ? a : b;
 }
