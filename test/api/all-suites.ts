@@ -10,7 +10,8 @@ import { txnCompares, txnEffects, txnRefusals, txnRefusedRange } from "./suites/
 import { watchControl, watchEvents } from "./suites/watch.ts";
 import { compact, deleteRange, put } from "./suites/write.ts";
 
-export const ALL_SUITES: readonly ApiSuite[] = [
+/** What any target must do, whatever carries its calls. */
+export const SERVICE_SUITES: readonly ApiSuite[] = [
   rangeBasics,
   rangeRevisions,
   rangeSorting,
@@ -26,10 +27,12 @@ export const ALL_SUITES: readonly ApiSuite[] = [
   lease,
   headers,
   members,
-  badRequests,
   clusterWide,
   txnRefusedRange,
 ];
+
+/** And what is gRPC's. */
+export const ALL_SUITES: readonly ApiSuite[] = [badRequests, ...SERVICE_SUITES];
 
 /**
  * A started cluster as a target. With several members the tests talk to a follower: that is the longer way, and the

@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 import { textOf, utf8 } from "../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../shared/base/limits.ts";
-import { expectRefused, failureOf, first, revisionOf, type ApiSuite } from "../api-suite.ts";
+import { expectRefused, first, revisionOf, type ApiSuite } from "../api-suite.ts";
 
 const UNKNOWN_LEASE = 0x7fff_1234_5678n;
 
@@ -101,11 +101,13 @@ export const put: ApiSuite = (test) => {
     expect(kv.value.length).toBe(value.length - 1024);
   });
 
-  test("put: a message over the transport's limit is resource-exhausted", async (c) => {
-    const value = new Uint8Array(LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
-    const error = await failureOf(c.client.put({ key: c.key("a"), value }));
-    expect(error.status).toBe("resourceExhausted");
-    expect((await c.range("a")).count).toBe(0n);
+  test("put: puts in flight together each get a revision of their own", async (c) => {
+    const before = await c.revision();
+    const names = Array.from({ length: 200 }, (_, index) => String(index));
+    const answers = await Promise.all(names.map((name) => c.put(name, name)));
+    const revisions = answers.map((answer) => Number(revisionOf(answer) - before));
+    expect(revisions.toSorted((a, b) => a - b)).toEqual(names.map((_, index) => index + 1));
+    expect((await c.list({ countOnly: true })).count).toBe(200n);
   });
 };
 
