@@ -38,6 +38,11 @@ export interface LinkDoor {
   close(): void;
 }
 
+/** Whether a request's target is the link's. */
+export function isLinkTarget(target: string): boolean {
+  return target === "/link" || target.startsWith("/link?");
+}
+
 /** Serves `/link` on this server. Its other listeners must leave that path alone. */
 export function attachLink(server: Server, services: Services, options: LinkDoorOptions): LinkDoor {
   const door = openLinkDoor(services, options);
@@ -86,7 +91,7 @@ class Door implements LinkDoor {
   }
 
   owns(request: IncomingMessage): boolean {
-    return request.url === "/link" || request.url?.startsWith("/link?") === true;
+    return isLinkTarget(request.url ?? "");
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -65,6 +65,12 @@ function alarmKey(alarm: Alarm): Bytes {
   return concatBytes(ALARM_PREFIX, Uint8Array.of(ALARM_BYTES[alarm.alarm]), idBytes(alarm.member));
 }
 
+/** The term of the last entry whose effects this backend holds: for hosts, before a peer runs. */
+export function appliedTermOf(backend: BackendReader): number | undefined {
+  const term = backend.get("meta", TERM_KEY);
+  return term === undefined ? undefined : readUint64(term, 0);
+}
+
 /** The cluster that a store belongs to; undefined for one that was never started. */
 export function clusterIdOf(backend: BackendReader): bigint | undefined {
   const row = backend.get("meta", CLUSTER_KEY);
@@ -98,8 +104,7 @@ export class MemberTable {
       return true;
     });
     this.#alarms = alarms;
-    const term = backend.get("meta", TERM_KEY);
-    this.#term = term === undefined ? 0 : readUint64(term, 0);
+    this.#term = appliedTermOf(backend) ?? 0;
     const version = backend.get("meta", VERSION_KEY);
     this.#version = version === undefined ? undefined : textOf(version);
   }

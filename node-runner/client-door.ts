@@ -1,0 +1,174 @@
+/**
+ * The doors for clients: gRPC, the JSON gateway, the link, health and metrics together on each
+ * client URL; HTTP apart where --listen-client-http-urls says so; metrics and health alone on
+ * --listen-metrics-urls.
+ */
+import type { Registry } from "prom-client";
+import type { ProtoServices } from "../shared/peer/proto/methods.ts";
+import type { Services } from "../shared/peer/services.ts";
+import type { Config } from "./config/config.ts";
+import { urlOf, type ListenAddress } from "./config/url.ts";
+import { grpcServices } from "./grpc/grpc-door.ts";
+import { GrpcServer, isGrpc } from "./grpc/server.ts";
+import { withCors } from "./http/cors.ts";
+import { serveFetch } from "./http/fetch-adapter.ts";
+import { createGateway, isGatewayTarget } from "./http/gateway.ts";
+import { clientRoutes, metricsRoutes } from "./http/routes.ts";
+import type { HttpHandler } from "./http2/http-handler.ts";
+import { createHttp1Server } from "./http2/http1-exchange.ts";
+import { serveHttp } from "./http2/http2-exchange.ts";
+import { Http2Server } from "./http2/server.ts";
+import { attachLink, isLinkTarget } from "./link/link-door.ts";
+import type { Logger } from "./logger.ts";
+import { listenOptions } from "./listen.ts";
+import { createGrpcMetrics } from "./metrics/grpc-metrics.ts";
+
+/** What listens, until it is closed. */
+export interface Door {
+  close(): Promise<void>;
+}
+
+export interface ClientDoorOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly metrics: Registry;
+  readonly identity: { readonly clusterId: bigint; readonly memberId: bigint };
+  readonly services: Services;
+  readonly methods: ProtoServices;
+}
+
+/** What is left of connections this long after the doors closed is cut. */
+const GRACE_MILLISECONDS = 300;
+
+const NOT_FOUND: HttpHandler = (_request, response) => {
+  response.writeHead(404, { "content-type": "text/plain; charset=utf-8" });
+  response.end("404 page not found\n");
+};
+
+/** Opens them all; when one can't be, closes those that are open and says which. */
+export async function openClientDoors(options: ClientDoorOptions): Promise<Door[]> {
+  const { config } = options;
+  const grpc = createGrpc(options);
+  const http = clientHandler(options);
+  const apart = config.listenClientHttpUrls.length > 0;
+  const metricsOnly = fetchHandler(options, metricsRoutes(options.services, options.metrics));
+  const wanted = [
+    ...config.listenClientUrls.map((address) => ({
+      address,
+      grpc,
+      http: apart ? NOT_FOUND : http,
+      link: !apart,
+    })),
+    ...config.listenClientHttpUrls.map((address) => ({
+      address,
+      grpc: undefined,
+      http,
+      link: true,
+    })),
+    ...config.listenMetricsUrls.map((address) => ({
+      address,
+      grpc: undefined,
+      http: metricsOnly,
+      link: false,
+    })),
+  ];
+  const opened = await Promise.allSettled(wanted.map((door) => openDoor(options, door)));
+  const doors = opened.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+  const failed = opened.find((each) => each.status === "rejected");
+  if (failed === undefined) return doors;
+  await Promise.all(doors.map((door) => door.close()));
+  throw failed.reason;
+}
+
+function createGrpc({ config, logger, metrics, methods }: ClientDoorOptions): GrpcServer {
+  return new GrpcServer({
+    services: grpcServices(methods),
+    messageBytesMax: config.requestBytesMax + 512 * 1024,
+    observer: createGrpcMetrics({
+      registry: metrics,
+      extensive: config.metrics === "extensive",
+      onUnary({ service, method }, seconds) {
+        if (seconds * 1000 < config.slowRequestMilliseconds) return;
+        logger.report("warn", "request stats", { method: `/${service}/${method}`, seconds });
+      },
+    }),
+    onUnexpectedError: (error, { service, method }) =>
+      logger.report("error", "a call failed unexpectedly", {
+        method: `/${service}/${method}`,
+        error,
+      }),
+  });
+}
+
+/** Gateway and routes, for HTTP/1.1 and HTTP/2. */
+function clientHandler(options: ClientDoorOptions): HttpHandler {
+  const { config, methods, services, metrics } = options;
+  const gateway = config.gateway ? createGateway(methods) : NOT_FOUND;
+  const routes = fetchHandler(options, clientRoutes(services, metrics));
+  return withCors(config.corsOrigins, (request, response) => {
+    if (isGatewayTarget(request.target)) gateway(request, response);
+    else routes(request, response);
+  });
+}
+
+function fetchHandler(
+  options: ClientDoorOptions,
+  routes: ReturnType<typeof clientRoutes>,
+): HttpHandler {
+  return serveFetch(
+    (request) => routes.fetch(request),
+    (error) => options.logger.report("error", "an HTTP request failed unexpectedly", { error }),
+  );
+}
+
+interface WantedDoor {
+  readonly address: ListenAddress;
+  readonly grpc: GrpcServer | undefined;
+  readonly http: HttpHandler;
+  readonly link: boolean;
+}
+
+async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise<Door> {
+  const { config, services, identity, logger } = options;
+  const { grpc, http } = wanted;
+  const http1 = createHttp1Server((request, response) => {
+    if (!wanted.link || !isLinkTarget(request.target)) http(request, response);
+  });
+  const link = wanted.link
+    ? attachLink(http1, services, {
+        ...identity,
+        secret: undefined,
+        origins: listedOrigins(config),
+      })
+    : undefined;
+  http1.on("upgrade", (request, socket) => {
+    if (link?.owns(request) === true) return;
+    socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+  });
+  const server = new Http2Server({
+    http1,
+    streamsMax: config.concurrentStreamsMax,
+    onStream: (stream, connection) =>
+      grpc !== undefined && isGrpc(stream.head)
+        ? grpc.accept(stream, connection)
+        : serveHttp(http, stream, connection),
+  });
+  try {
+    await server.listen(listenOptions(wanted.address));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`can't listen on ${urlOf(wanted.address)}: ${reason}`, { cause });
+  }
+  logger.report("info", "serving client traffic", { address: urlOf(wanted.address) });
+  return {
+    close: async () => {
+      link?.close();
+      await server.close(GRACE_MILLISECONDS);
+    },
+  };
+}
+
+/** The link takes pages of listed origins only: "*" is CORS's word, and doesn't open it. */
+function listedOrigins(config: Config): string[] {
+  return config.corsOrigins.filter((origin) => origin !== "*");
+}

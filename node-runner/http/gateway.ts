@@ -1,0 +1,181 @@
+/**
+ * etcd's JSON gateway: POST of JSON to the paths of `gateway-paths.ts`, by grpc-gateway's rules.
+ * Names are taken in both spellings and given as in the .proto files, 64-bit numbers are strings,
+ * bytes base64, zero values left out. A stream's requests are JSON values one after the other, its
+ * replies lines of `{"result": ...}`, ended by one of `{"error": ...}` when it fails.
+ */
+import { fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
+import { RpcError, STATUS, type StatusName } from "../../shared/api/errors.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
+import type { ProtoMethod } from "../../shared/peer/proto/method.ts";
+import type { ProtoServices } from "../../shared/peer/proto/methods.ts";
+import type { CallContext } from "../../shared/peer/services.ts";
+import {
+  readBody,
+  type HttpHandler,
+  type HttpRequest,
+  type HttpResponse,
+} from "../http2/http-handler.ts";
+import { GATEWAY_PATHS } from "./gateway-paths.ts";
+import { JsonSplitter } from "./json-splitter.ts";
+
+/** grpc-gateway's HTTP status of each gRPC status. */
+const HTTP_STATUS: Readonly<Record<StatusName, number>> = {
+  ok: 200,
+  canceled: 499,
+  unknown: 500,
+  invalidArgument: 400,
+  deadlineExceeded: 504,
+  notFound: 404,
+  alreadyExists: 409,
+  permissionDenied: 403,
+  resourceExhausted: 429,
+  failedPrecondition: 400,
+  aborted: 409,
+  outOfRange: 400,
+  unimplemented: 501,
+  internal: 500,
+  unavailable: 503,
+  dataLoss: 500,
+  unauthenticated: 401,
+};
+
+/** Base64 and escapes: what a request's JSON may take for the same protobuf bytes. */
+const JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
+
+const JSON_HEADERS = { "content-type": "application/json" };
+
+/** Whether the gateway answers this target. */
+export function isGatewayTarget(target: string): boolean {
+  return target.startsWith("/v3/") || target.startsWith("/v3beta/");
+}
+
+export function createGateway(services: ProtoServices): HttpHandler {
+  return (request, response) => {
+    const path = (request.target.split("?")[0] as string).replace(/^\/v3(beta)?\//, "");
+    const name = GATEWAY_PATHS.get(path);
+    if (name === undefined) return refuse(response, new RpcError("notFound", "Not Found"));
+    if (request.method !== "POST") {
+      return refuse(response, new RpcError("unimplemented", "Method Not Allowed"), 405);
+    }
+    const [service, methodName] = name.split("/") as [string, string];
+    const method = services[service]?.[methodName];
+    if (method === undefined) {
+      const text =
+        services[service] === undefined
+          ? `unknown service ${service}`
+          : `unknown method ${methodName} for service ${service}`;
+      return refuse(response, new RpcError("unimplemented", text));
+    }
+    if (method.kind === "unary") void answerUnary(method, request, response);
+    else answerStream(method, request, response);
+  };
+}
+
+async function answerUnary(
+  method: Extract<ProtoMethod, { kind: "unary" }>,
+  request: HttpRequest,
+  response: HttpResponse,
+): Promise<void> {
+  try {
+    const body = await readBody(request, JSON_BYTES_MAX);
+    if (body === undefined) {
+      throw new RpcError("resourceExhausted", `the request is longer than ${JSON_BYTES_MAX} bytes`);
+    }
+    const message = messageOf(method, body.toString("utf8"));
+    const answer = await method.handle(message, callOf(request, response));
+    if (response.isOver) return;
+    response.writeHead(200, JSON_HEADERS);
+    response.end(JSON.stringify(jsonOf(method, answer)));
+  } catch (error) {
+    refuse(response, rpcErrorOf(error));
+  }
+}
+
+function answerStream(
+  method: Exclude<ProtoMethod, { kind: "unary" }>,
+  request: HttpRequest,
+  response: HttpResponse,
+): void {
+  let isOver = false;
+  const finish = (error?: unknown): void => {
+    if (isOver) return;
+    isOver = true;
+    if (!response.isOver) {
+      if (!response.hasHead) response.writeHead(200, JSON_HEADERS);
+      if (error === undefined) response.end();
+      else response.end(`${JSON.stringify({ error: errorBody(rpcErrorOf(error)) })}\n`);
+    }
+    handler.closed();
+  };
+  const handler = method.open(
+    {
+      send(answer) {
+        if (isOver) return true;
+        if (!response.hasHead) response.writeHead(200, JSON_HEADERS);
+        return response.write(`${JSON.stringify({ result: jsonOf(method, answer) })}\n`);
+      },
+      end: finish,
+      pause: () => request.pause(),
+      resume: () => request.resume(),
+    },
+    callOf(request, response),
+  );
+  response.onDrain(() => isOver || handler.drained());
+  response.onAbort(() => finish());
+  const splitter = new JsonSplitter(JSON_BYTES_MAX);
+  const take = (texts: () => readonly string[]): void => {
+    if (isOver) return;
+    try {
+      for (const text of texts()) handler.receive(messageOf(method, text));
+    } catch (error) {
+      finish(error);
+    }
+  };
+  request.receive({
+    data: (chunk) => take(() => splitter.push(chunk)),
+    end() {
+      take(() => splitter.end());
+      if (!isOver) handler.halfClose();
+    },
+    aborted: () => finish(),
+  });
+}
+
+function callOf(request: HttpRequest, response: HttpResponse): CallContext {
+  return {
+    timeoutMilliseconds: undefined,
+    requireLeader: request.header("grpc-metadata-hasleader") === "true",
+    onCancel: (callback) => response.onAbort(callback),
+  };
+}
+
+function messageOf(method: ProtoMethod, text: string) {
+  try {
+    const json = text.trim() === "" ? {} : (JSON.parse(text) as JsonValue);
+    return fromJson(method.input, json, { ignoreUnknownFields: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new RpcError("invalidArgument", `malformed request: ${reason}`, { cause: error });
+  }
+}
+
+function jsonOf(method: ProtoMethod, answer: unknown): JsonValue {
+  return toJson(method.output, method.message(answer), { useProtoFieldName: true });
+}
+
+function rpcErrorOf(error: unknown): RpcError {
+  if (error instanceof RpcError) return error;
+  return new RpcError("unknown", error instanceof Error ? error.message : String(error));
+}
+
+/** google.rpc.Status as JSON; `error` repeats the text for old clients. */
+function errorBody(error: RpcError) {
+  return { error: error.message, code: STATUS[error.status], message: error.message, details: [] };
+}
+
+function refuse(response: HttpResponse, error: RpcError, status = HTTP_STATUS[error.status]): void {
+  if (response.isOver) return;
+  if (!response.hasHead) response.writeHead(status, JSON_HEADERS);
+  response.end(JSON.stringify(errorBody(error)));
+}

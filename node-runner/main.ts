@@ -1,0 +1,110 @@
+/**
+ * The peer's process: reads the configuration, runs one member until it is told to stop, and ends
+ * with a code that says how it went: 0 stopped cleanly, 1 couldn't start or go on.
+ */
+import { ConfigError, parseArguments, type Config } from "./config/config.ts";
+import { helpText } from "./config/flags.ts";
+import { Logger } from "./logger.ts";
+import { startMember, type RunningMember } from "./member.ts";
+import { QUORATE_VERSION, VERSION_TEXT } from "./version.ts";
+
+/** Set for children whose standard input closes when their parent dies: they stop then. */
+const PARENT_PIPE = "QUORATE_PARENT_PIPE";
+
+/**
+ * A member that can't stop by then is ended all the same: supervisors expect it gone within 1.5 s.
+ */
+const STOP_MILLISECONDS = 1400;
+
+export async function main(args: readonly string[]): Promise<void> {
+  let config: Config;
+  try {
+    const parsed = parseArguments(args, process.env);
+    if (parsed.action === "version") return void process.stdout.write(VERSION_TEXT);
+    if (parsed.action === "help") return void process.stdout.write(helpText(QUORATE_VERSION));
+    ({ config } = parsed);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    createLogger("info").report("error", "failed to verify flags", { error });
+    process.exitCode = 1;
+    return;
+  }
+  await run(config, createLogger(config.logLevel));
+}
+
+function createLogger(level: Config["logLevel"]): Logger {
+  return new Logger(level, (line) => void process.stderr.write(line));
+}
+
+async function run(config: Config, logger: Logger): Promise<void> {
+  reportRuntimeWarnings(logger);
+  for (const warning of config.warnings) logger.report("warn", warning);
+  const stop = stopper(logger);
+  logger.report("info", "starting quorate", {
+    version: QUORATE_VERSION,
+    pid: process.pid,
+    ...config.texts,
+  });
+  try {
+    stop.member = await startMember({
+      config,
+      logger,
+      onFatal: (error) => {
+        logger.report("error", "the member can't go on", { error, stack: error.stack });
+        process.exit(1);
+      },
+    });
+  } catch (error) {
+    logger.report("error", "failed to start", { error: describe(error) });
+    process.exit(1);
+  }
+  if (stop.isAsked) await stop.now();
+}
+
+/**
+ * Stops the member at a signal, or when the parent is gone; a second signal ends the process at
+ * once.
+ */
+function stopper(logger: Logger) {
+  const state = {
+    member: undefined as RunningMember | undefined,
+    isAsked: false,
+    now: async (): Promise<void> => {
+      setTimeout(() => process.exit(0), STOP_MILLISECONDS).unref();
+      await state.member?.stop();
+      process.exit(0);
+    },
+  };
+  const ask = (reason: string): void => {
+    if (state.isAsked) process.exit(1);
+    state.isAsked = true;
+    logger.report("info", "stopping", { reason });
+    if (state.member !== undefined) void state.now();
+  };
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
+    process.on(signal, () => ask(signal));
+  if (process.env[PARENT_PIPE] !== undefined) {
+    process.stdin.on("end", () => ask("the parent process is gone")).resume();
+    process.stdin.on("error", () => undefined);
+  }
+  return state;
+}
+
+/** Everything on standard error is a JSON line, the runtime's warnings included. */
+function reportRuntimeWarnings(logger: Logger): void {
+  process.removeAllListeners("warning");
+  process.on("warning", (warning) =>
+    logger.report("warn", warning.message, { name: warning.name }),
+  );
+  process.on("uncaughtException", (error) => {
+    logger.report("error", "uncaught exception", { error, stack: error.stack });
+    process.exit(1);
+  });
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
