@@ -193,6 +193,27 @@ describe("compaction", () => {
     expect(rows).toEqual(["k0", "k1", "k2"]);
   });
 
+  test("to a later revision removes the tombstone that the one under way had left at its own", () => {
+    const store = new TestStore();
+    store.put("a", "1");
+    store.write((transaction) => {
+      transaction.delete(utf8("a"));
+      transaction.put(utf8("b"), utf8("1"), 0n);
+    });
+    store.put("c", "1");
+    store.compact(3);
+    // Steps of one row: they stand behind the tombstone, before the put of the same revision.
+    for (let steps = 0; steps < 2; steps += 1) store.stepCompaction({ rows: 1, bytes: 1e6 });
+    store.compact(4);
+    store.finishCompaction();
+    const rows: string[] = [];
+    store.backend.scan("revision", {}, (_row, key) => {
+      rows.push(String.fromCharCode(...key));
+      return true;
+    });
+    expect(rows).toEqual(["b", "c"]);
+  });
+
   test("costs steps by what changed since the one before, not by what is stored", () => {
     const store = new TestStore();
     for (let count = 0; count < 3000; count += 1) store.put(`k${count}`, "x");
