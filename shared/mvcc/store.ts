@@ -74,8 +74,8 @@ export interface WriteTransaction {
 
 export interface Compaction {
   /**
-   * Removes within the budget; true when all is done. Leaves what open cursors and lagging watchers
-   * still need.
+   * Removes within the budget; true when all is done. Open cursors stand on pins and don't notice;
+   * watchers that still need what was compacted are told so by `catchUp`.
    */
   step(writer: BatchWriter, budget: StepBudget): boolean;
 }

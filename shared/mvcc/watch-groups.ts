@@ -1,7 +1,7 @@
 /**
  * Which watchers match which events, without looking at each watcher: those that want the same range, filters and
- * start form a group; the groups stand in an interval tree; and groups that match the same events share one list of
- * them.
+ * start form a group; the groups stand in a map of keys and a tree of intervals; and groups that match the same
+ * events share one list of them.
  *
  * That sharing works by a tree of matches: a group starts each round at the root, and each event it matches moves it
  * to the child for that event. Groups that end at the same node matched the same events. Its list is made once, when
@@ -10,6 +10,7 @@
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { IntervalTree } from "../base/interval-tree.ts";
+import { OrderedMap } from "../base/ordered-map.ts";
 import { isOpenEnd } from "./key-walk.ts";
 import type { Event } from "./types.ts";
 import type { WatchBatch, WatchFilters } from "./watch-registry.ts";
@@ -80,17 +81,21 @@ export interface WatchRange {
 }
 
 export class WatchGroups<Member> {
-  readonly #tree = new IntervalTree<WatchGroup<Member>[]>();
+  /** Groups of one key, by key: found several times faster than as intervals, and mostly the many. */
+  readonly #keys = new OrderedMap<WatchGroup<Member>[]>();
+  readonly #ranges = new IntervalTree<WatchGroup<Member>[]>();
   #root = new MatchNode();
   #matched: WatchGroup<Member>[] = [];
 
   /** `fromRevision` 0: the groups' start is no matter here. */
   add(member: Member, range: WatchRange, filters: WatchFilters, fromRevision = 0): void {
     const end = intervalEnd(range);
-    let groups = this.#tree.get(range.key, end);
+    const isKey = range.rangeEnd.length === 0;
+    let groups = isKey ? this.#keys.get(range.key) : this.#ranges.get(range.key, end);
     if (groups === undefined) {
       groups = [];
-      this.#tree.set(range.key, end, groups);
+      if (isKey) this.#keys.set(range.key, groups);
+      else this.#ranges.set(range.key, end, groups);
     }
     let group = groups.find((other) => isSameGroup(other, filters, fromRevision));
     if (group === undefined) {
@@ -102,44 +107,48 @@ export class WatchGroups<Member> {
 
   remove(member: Member, range: WatchRange, filters: WatchFilters, fromRevision = 0): void {
     const end = intervalEnd(range);
-    const groups = this.#tree.get(range.key, end);
+    const isKey = range.rangeEnd.length === 0;
+    const groups = isKey ? this.#keys.get(range.key) : this.#ranges.get(range.key, end);
     const place = groups?.findIndex((other) => isSameGroup(other, filters, fromRevision)) ?? -1;
     assert(groups !== undefined && place >= 0, "a member is removed from where it was added");
     const { members } = groups[place] as WatchGroup<Member>;
     assert(members.delete(member), "a member is in its group");
     if (members.size > 0) return;
     groups.splice(place, 1);
-    if (groups.length === 0) this.#tree.delete(range.key, end);
+    if (groups.length > 0) return;
+    if (isKey) this.#keys.delete(range.key);
+    else this.#ranges.delete(range.key, end);
   }
 
   /** All members, in no order. */
   members(): Member[] {
     const members: Member[] = [];
-    this.#tree.forEach((groups) => {
-      for (const group of groups) members.push(...group.members);
+    const collect = (groups: readonly WatchGroup<Member>[]) => {
+      for (const group of groups) for (const member of group.members) members.push(member);
+    };
+    this.#ranges.forEach(collect);
+    this.#keys.scan({}, (_key, groups) => {
+      collect(groups);
+      return true;
     });
     return members;
   }
 
   /** True if some group would match a change of this key. */
   covers(key: Bytes): boolean {
-    let covered = false;
-    this.#tree.stab(key, () => {
-      covered = true;
-    });
+    let covered = this.#keys.get(key) !== undefined;
+    if (!covered)
+      this.#ranges.stab(key, () => {
+        covered = true;
+      });
     return covered;
   }
 
   /** Notes the groups that match the event. */
   match(event: Event): void {
-    this.#tree.stab(event.kv.key, (groups) => {
-      for (const group of groups) {
-        if (event.type === "put" ? group.filters.noPut : group.filters.noDelete) continue;
-        if (event.kv.modRevision < group.fromRevision) continue;
-        if (group.match === undefined) this.#matched.push(group);
-        group.match = (group.match ?? this.#root).child(event);
-      }
-    });
+    const groups = this.#keys.get(event.kv.key);
+    if (groups !== undefined) this.#matchAll(groups, event);
+    this.#ranges.stab(event.kv.key, (others) => this.#matchAll(others, event));
   }
 
   /** Ends a round: what each group matched since the last one. Groups that matched nothing are not named. */
@@ -153,14 +162,20 @@ export class WatchGroups<Member> {
     if (taken.length > 0) this.#root = new MatchNode();
     return taken;
   }
+
+  #matchAll(groups: readonly WatchGroup<Member>[], event: Event): void {
+    for (const group of groups) {
+      if (event.type === "put" ? group.filters.noPut : group.filters.noDelete) continue;
+      if (event.kv.modRevision < group.fromRevision) continue;
+      if (group.match === undefined) this.#matched.push(group);
+      group.match = (group.match ?? this.#root).child(event);
+    }
+  }
 }
 
-function intervalEnd({ key, rangeEnd }: WatchRange): Bytes | undefined {
-  if (isOpenEnd(rangeEnd)) return undefined;
-  if (rangeEnd.length > 0) return rangeEnd;
-  const end = new Uint8Array(key.length + 1);
-  end.set(key);
-  return end;
+/** Undefined: open. Not asked for single keys. */
+function intervalEnd({ rangeEnd }: WatchRange): Bytes | undefined {
+  return isOpenEnd(rangeEnd) ? undefined : rangeEnd;
 }
 
 function isSameGroup<Member>(

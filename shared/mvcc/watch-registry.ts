@@ -62,7 +62,10 @@ export interface WatchRegistry {
   watch(options: WatcherOptions): Watcher;
   /** New events, each revision once, in order, after they are visible in the backend. */
   notify(revisions: readonly RevisionEvents[]): void;
-  /** Serves some lagging watchers from history; true when another pass has work to do now. */
+  /**
+   * Serves some lagging watchers from history; true when another pass has work to do now. Watchers whose sinks are
+   * full are tried once per pass and don't count as work: call again when a sink has room, or every now and then.
+   */
   catchUp(): boolean;
   readonly watcherCount: number;
   readonly laggingCount: number;
