@@ -35,8 +35,10 @@ export class Quota {
       this.#measuredAt = now;
       this.#usedBytes = state.backend.sizes().totalBytes;
     }
-    this.#usedBytes += costBytes;
-    if (this.#usedBytes < limit) return;
+    if (this.#usedBytes + costBytes < limit) {
+      this.#usedBytes += costBytes;
+      return;
+    }
     this.#raiseAlarm();
     throw rpcError("noSpace");
   }

@@ -24,12 +24,15 @@ export interface Driven {
   readonly clock: ManualClock;
   readonly cluster: InProcessCluster;
   /** Moves time on until the promise is settled. */
-  settled<Value>(promise: Promise<Value>): Promise<Value>;
+  readonly settled: <Value>(promise: Promise<Value>) => Promise<Value>;
   /** Moves time on until one member leads; returns it. */
-  leader(): Promise<InProcessMember>;
+  readonly leader: () => Promise<InProcessMember>;
 }
 
-export async function startDriven(options: InProcessOptions = {}): Promise<Driven> {
+/** `settle: false`: doesn't wait for it to be ready. */
+export async function startDriven(
+  options: InProcessOptions & { readonly settle?: boolean } = {},
+): Promise<Driven> {
   const clock = new ManualClock();
   const cluster = startInProcessCluster({ ...options, clock });
   const driven: Driven = {
@@ -49,7 +52,7 @@ export async function startDriven(options: InProcessOptions = {}): Promise<Drive
       return cluster.leader as InProcessMember;
     },
   };
-  await driven.settled(cluster.ready());
+  if (options.settle !== false) await driven.settled(cluster.ready());
   return driven;
 }
 

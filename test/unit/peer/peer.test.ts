@@ -1,55 +1,43 @@
 /** A peer, alone and among three, on memory storage and a clock that stands still until it is moved. */
 import { describe, expect, test } from "vitest";
+import { errorText, RpcError } from "../../../shared/api/errors.ts";
 import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
-import type { RangeAnswer } from "../../../shared/peer/services.ts";
+import { LIMITS } from "../../../shared/base/limits.ts";
 import { wholeRange } from "../../../shared/peer/state/compares.ts";
-import { ManualClock } from "../../support/clocks.ts";
-import type { InProcessMember, InProcessOptions } from "../../support/in-process-cluster.ts";
-import { PATIENT_CALL, startInProcessCluster } from "../../support/in-process-cluster.ts";
+import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
+import type { InProcessMember } from "../../support/in-process-cluster.ts";
+import {
+  compare,
+  get,
+  put,
+  putOp,
+  rangeOp,
+  startDriven,
+  txnOp,
+  valueOf,
+} from "./driven-cluster.ts";
+import type { Driven } from "./driven-cluster.ts";
 
-async function startCluster(options: InProcessOptions) {
-  const clock = new ManualClock();
-  const cluster = startInProcessCluster({ ...options, clock });
-  /** Moves time on until the promise is settled. */
-  const settled = async <Value>(promise: Promise<Value>): Promise<Value> => {
-    let done = false;
-    const mark = (): void => {
-      done = true;
-    };
-    promise.then(mark, mark);
-    await clock.until(() => done);
-    return promise;
-  };
-  await settled(cluster.ready());
-  return { clock, cluster, settled };
+function failure(promise: Promise<unknown>): Promise<RpcError> {
+  return promise.then(
+    () => {
+      throw new Error("it should have failed");
+    },
+    (error: unknown) => {
+      if (error instanceof RpcError) return error;
+      throw error;
+    },
+  );
 }
 
-function put(member: InProcessMember, key: string, value: string) {
-  const op = {
-    kind: "put",
-    key: utf8(key),
-    value: utf8(value),
-    lease: 0n,
-    previousKv: false,
-    ignoreLease: false,
-    ignoreValue: false,
-  } as const;
-  return member.peer.services.kv.put(op, PATIENT_CALL);
-}
-
-function get(member: InProcessMember, key: string, serializable = false): Promise<RangeAnswer> {
-  const query = wholeRange(utf8(key), EMPTY);
-  return member.peer.services.kv.range(query, { serializable }, PATIENT_CALL);
-}
-
-function valueOf(answer: RangeAnswer): string | undefined {
-  const kv = answer.kvs[0];
-  return kv === undefined ? undefined : textOf(kv.value);
+function expectHealthy({ cluster }: Driven): void {
+  for (const member of cluster.members) expect(member.fatal).toBeUndefined();
 }
 
 describe.each([1, 3])("%i members", (members) => {
   test("each takes writes and reads what any of them has written", async () => {
-    const { cluster, settled } = await startCluster({ members });
+    const driven = await startDriven({ members });
+    const { cluster, settled } = driven;
     let revision = 1;
     for (const writer of cluster.members) {
       revision += 1;
@@ -61,8 +49,367 @@ describe.each([1, 3])("%i members", (members) => {
         expect(answer.header.revision).toBe(revision);
       }
     }
-    expect(cluster.members.map((member) => member.fatal)).toEqual(
-      cluster.members.map(() => undefined),
-    );
+    expectHealthy(driven);
+  });
+
+  test("all restart from their logs: those that applied nothing durable apply it again", async () => {
+    const driven = await startDriven({ members });
+    const { cluster, settled } = driven;
+    await settled(put(cluster.member(0), "key", "kept"));
+    for (const member of cluster.members) member.crash();
+    for (const member of cluster.members) member.start();
+    await settled(cluster.ready());
+    for (const member of cluster.members) {
+      expect(valueOf(await settled(get(member, "key")))).toBe("kept");
+    }
+    expectHealthy(driven);
   });
 });
+
+describe("one member", () => {
+  test("serves key-values, transactions, compaction and their refusals", async () => {
+    const { cluster, settled } = await startDriven();
+    const { kv } = cluster.member(0).peer.services;
+    const member = cluster.member(0);
+    await settled(put(member, "a", "1"));
+    await settled(put(member, "b", "2"));
+    const page = { ...wholeRange(utf8("a"), utf8("z")), limit: 1 };
+    expect(await settled(kv.range(page, { serializable: false }, PATIENT_CALL))).toMatchObject({
+      count: 2,
+      more: true,
+      kvs: [{ modRevision: 2 }],
+    });
+    const isOne = compare("a", "value", "equal", "1");
+    const readOnly = txnOp([isOne], [rangeOp("b")]);
+    const read = await settled(kv.txn(readOnly, { serializable: false }, PATIENT_CALL));
+    expect(read).toMatchObject({ succeeded: true, header: { revision: 3 } });
+    const write = txnOp([isOne], [putOp("a", "3"), rangeOp("a")]);
+    const written = await settled(kv.txn(write, { serializable: false }, PATIENT_CALL));
+    expect(written).toMatchObject({ header: { revision: 4 }, results: [{ revision: 4 }, {}] });
+    await settled(kv.compact({ revision: 4, physical: true }, PATIENT_CALL));
+    const old = { ...page, revision: 3 };
+    const compact = (revision: number) => kv.compact({ revision, physical: false }, PATIENT_CALL);
+    const refused: [() => Promise<unknown>, string][] = [
+      [() => kv.range(old, { serializable: true }, PATIENT_CALL), "compacted"],
+      [() => kv.range({ ...old, revision: 9 }, { serializable: true }, PATIENT_CALL), "futureRev"],
+      [() => kv.range(wholeRange(EMPTY, EMPTY), { serializable: true }, PATIENT_CALL), "emptyKey"],
+      [() => compact(4), "compacted"],
+      [() => compact(-1), "compacted"],
+      [() => compact(5), "futureRev"],
+      [() => put(member, "", "1"), "emptyKey"],
+      [() => put(member, "a", "1", { lease: 5n }), "leaseNotFound"],
+      [() => put(member, "a", "v".repeat(LIMITS.requestBytesMax)), "requestTooLarge"],
+    ];
+    for (const [call, code] of refused) {
+      expect(await settled(failure(call()))).toMatchObject({ code, outcome: "none" });
+    }
+  });
+
+  test("streams a range in chunks at one revision; the last one alone has count and header", async () => {
+    const { cluster, settled, clock } = await startDriven();
+    const member = cluster.member(0);
+    const count = 40;
+    for (let key = 0; key < count; key += 1) {
+      await settled(put(member, `k${String(key).padStart(2, "0")}`, "v"));
+    }
+    const query = wholeRange(utf8("k"), utf8("l"));
+    const stream = member.peer.services.kv.rangeStream(
+      query,
+      { serializable: false },
+      PATIENT_CALL,
+    );
+    const chunks: number[] = [];
+    const keys: string[] = [];
+    const lasts: unknown[] = [];
+    let over = false;
+    const pull = (async () => {
+      for await (const chunk of stream) {
+        chunks.push(chunk.kvs.length);
+        keys.push(...chunk.kvs.map((kv) => textOf(kv.key)));
+        if (chunk.last !== undefined) lasts.push(chunk.last);
+        await put(member, "k999", "not seen");
+      }
+      over = true;
+    })();
+    await clock.until(() => over);
+    await pull;
+    expect(chunks).toEqual([10, 20, 10]);
+    expect(keys).toEqual(keys.toSorted());
+    expect(lasts).toMatchObject([{ count, more: false, header: { revision: count + 1 } }]);
+    const sorted = { ...query, sortTarget: "mod" as const };
+    const refused = member.peer.services.kv.rangeStream(
+      sorted,
+      { serializable: true },
+      PATIENT_CALL,
+    );
+    const first = refused[Symbol.asyncIterator]().next();
+    expect(await settled(failure(first))).toMatchObject({ code: "rangeStreamSort" });
+  });
+
+  test("the quota raises NOSPACE, which blocks until it is disarmed", async () => {
+    const { cluster, settled } = await startDriven({ config: { quotaBytes: 20_000 } });
+    const member = cluster.member(0);
+    const { maintenance } = member.peer.services;
+    await settled(put(member, "small", "1"));
+    const full = await settled(failure(put(member, "big", "v".repeat(30_000))));
+    expect(full.code).toBe("noSpace");
+    expect((await settled(failure(put(member, "small", "2")))).code).toBe("noSpace");
+    const all = { action: "get", member: 0n, alarm: "none" } as const;
+    const alarms = [{ member: 1n, alarm: "nospace" }];
+    expect(await settled(maintenance.alarm(all, PATIENT_CALL))).toMatchObject({ alarms });
+    expect(await settled(maintenance.status(PATIENT_CALL))).toMatchObject({
+      alarms,
+      dbSizeQuota: 20_000,
+    });
+    const disarm = { action: "deactivate", member: 1n, alarm: "nospace" } as const;
+    expect(await settled(maintenance.alarm(disarm, PATIENT_CALL))).toMatchObject({ alarms });
+    await settled(put(member, "small", "3"));
+  });
+
+  test("its log is cut behind what is durable, and it restarts from there", async () => {
+    const config = { compactLogEvery: 20, catchUpEntries: 5 };
+    const driven = await startDriven({ config });
+    const { cluster, settled, clock } = driven;
+    const member = cluster.member(0);
+    for (let count = 0; count < 60; count += 1) await settled(put(member, "key", String(count)));
+    await clock.advance(200);
+    expect(member.log.firstIndex).toBeGreaterThan(30);
+    member.crash();
+    member.start();
+    await settled(cluster.ready());
+    expect(valueOf(await settled(get(member, "key")))).toBe("59");
+    expectHealthy(driven);
+  });
+
+  test("a backend of another cluster is refused", async () => {
+    const { cluster } = await startDriven();
+    const member = cluster.member(0);
+    member.crash();
+    const { backend } = member;
+    const other = await startDriven();
+    other.cluster.member(0).crash();
+    other.cluster.member(0).backend = backend;
+    expect(() => other.cluster.member(0).start()).not.toThrow();
+    const foreign = await startDriven({ config: { clusterId: 5n } });
+    foreign.cluster.member(0).crash();
+    foreign.cluster.member(0).backend = backend;
+    expect(() => foreign.cluster.member(0).start()).toThrow("belong to cluster c1");
+  });
+});
+
+describe("a log that is flushed late", () => {
+  const flushAll = (driven: Driven): void => {
+    for (const member of driven.cluster.members) if (member.running) member.log.flush();
+  };
+
+  /** Three members whose logs are flushed every 10 ms, until the returned function is called. */
+  async function startFlushed() {
+    const driven = await startDriven({ members: 3, explicitFlush: true, settle: false });
+    let running = true;
+    const flush = (): void => {
+      if (!running) return;
+      flushAll(driven);
+      driven.clock.schedule(10, flush);
+    };
+    flush();
+    await driven.settled(driven.cluster.ready());
+    const stopFlushing = (): void => {
+      running = false;
+    };
+    return { driven, stopFlushing };
+  }
+
+  test("a write is answered once a quorum has flushed it, the leader's own flush or not", async () => {
+    const { driven, stopFlushing } = await startFlushed();
+    const { cluster, clock } = driven;
+    const leader = await driven.leader();
+    stopFlushing();
+    await clock.advance(20);
+    let answered = false;
+    const write = put(leader, "key", "value").then(() => {
+      answered = true;
+    });
+    await clock.advance(50);
+    expect(answered).toBe(false);
+    for (const follower of cluster.followers) follower.log.flush();
+    await clock.advance(50);
+    expect(answered).toBe(true);
+    await write;
+    expect(leader.log.pendingWrites).toBeGreaterThan(0);
+    // The leader has applied what its log would lose: it starts anew behind it, and nothing is lost.
+    const applied = leader.backend.visibleIndex;
+    leader.crash();
+    expect(leader.log.lastIndex).toBeLessThan(applied);
+    leader.start();
+    expect(leader.log.firstIndex).toBe(applied + 1);
+    const flush = (): void => {
+      flushAll(driven);
+      clock.schedule(10, flush);
+    };
+    flush();
+    await clock.until(() => cluster.leader !== undefined);
+    expect(valueOf(await driven.settled(get(leader, "key")))).toBe("value");
+    await driven.settled(put(leader, "key", "again"));
+    expectHealthy(driven);
+  });
+});
+
+describe("three members", () => {
+  const isolate = async (driven: Driven): Promise<InProcessMember> => {
+    const leader = await driven.leader();
+    driven.cluster.network.isolate(leader.nodeId);
+    return leader;
+  };
+
+  test("a leader that is cut off neither writes nor reads; the others go on without it", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const old = await isolate(driven);
+    const read = failure(get(old, "key"));
+    const write = failure(put(old, "key", "lost"));
+    await clock.until(() => cluster.leader !== undefined && cluster.leader !== old);
+    const leader = cluster.leader as InProcessMember;
+    await settled(put(leader, "key", "new"));
+    expect((await settled(write)).outcome).toBe("unknown");
+    expect((await settled(read)).outcome).toBe("none");
+    expect(valueOf(await get(old, "key", { serializable: true }))).toBeUndefined();
+    cluster.network.heal();
+    expect(valueOf(await settled(get(old, "key")))).toBe("new");
+    await clock.advance(2000);
+    expectHealthy(driven);
+  });
+
+  test("without a leader: require-leader is refused at once, others wait and say why", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const follower = cluster.followers[0] as InProcessMember;
+    for (const member of cluster.members) cluster.network.isolate(member.nodeId);
+    await clock.until(() => follower.peer.raftStatus().leader === undefined);
+    const call = { ...PATIENT_CALL, requireLeader: true };
+    expect((await settled(failure(get(follower, "key", { call })))).code).toBe("noLeader");
+    const refused = await settled(failure(put(follower, "key", "value")));
+    expect(refused).toMatchObject({ outcome: "none", message: errorText("timeout") });
+    expect(valueOf(await settled(get(follower, "key", { serializable: true })))).toBeUndefined();
+    const errors = (await follower.peer.services.maintenance.status(PATIENT_CALL)).errors;
+    expect(errors).toContain(errorText("noLeader"));
+  });
+
+  test("what waited without a leader goes to the next one", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const follower = cluster.followers[0] as InProcessMember;
+    for (const member of cluster.members) cluster.network.isolate(member.nodeId);
+    await clock.until(() => follower.peer.raftStatus().leader === undefined);
+    const write = put(follower, "key", "value");
+    const read = get(follower, "key");
+    await clock.advance(1000);
+    cluster.network.heal();
+    await settled(write);
+    await settled(read);
+    expectHealthy(driven);
+  });
+
+  test("a proposal that a follower forwards and loses is unknown to have happened", async () => {
+    const { cluster, settled } = await startDriven({ members: 3 });
+    const follower = cluster.followers[0] as InProcessMember;
+    cluster.network.filter = (message) => message.type !== "propose";
+    const lost = await settled(failure(put(follower, "key", "value")));
+    expect(lost).toMatchObject({ outcome: "unknown", message: errorText("timeout") });
+    cluster.network.filter = () => true;
+    await settled(put(follower, "key", "value"));
+  });
+
+  test("a member that lags behind the log gets a snapshot, and follows again", async () => {
+    const config = { compactLogEvery: 10, catchUpEntries: 5 };
+    const driven = await startDriven({ members: 3, config });
+    const { cluster, clock, settled } = driven;
+    const lagging = cluster.followers[0] as InProcessMember;
+    cluster.network.isolate(lagging.nodeId);
+    const leader = await driven.leader();
+    for (let count = 0; count < 50; count += 1) {
+      await settled(put(leader, `key${count}`, "v".repeat(10_000)));
+    }
+    await clock.advance(500);
+    expect(leader.log.firstIndex).toBeGreaterThan(lagging.log.lastIndex + 1);
+    const seen: number[] = [];
+    lagging.peer.services.watch
+      .open(
+        {
+          send: ({ events }) => {
+            seen.push(...events.map((event) => event.kv.modRevision));
+            return true;
+          },
+          end: () => {},
+        },
+        PATIENT_CALL,
+      )
+      .create({
+        key: utf8("key"),
+        rangeEnd: utf8("kez"),
+        startRevision: 2,
+        progressNotify: false,
+        noPut: false,
+        noDelete: false,
+        previousKv: false,
+        watchId: 0n,
+        fragment: false,
+      });
+    cluster.network.heal();
+    await clock.until(() => valueOfKey(lagging, "key49") !== undefined);
+    expect(lagging.log.firstIndex).toBeGreaterThan(40);
+    await settled(put(leader, "after", "1"));
+    expect(valueOf(await settled(get(lagging, "after")))).toBe("1");
+    await clock.until(() => seen.length === 50);
+    expect(seen).toEqual(Array.from({ length: 50 }, (_, place) => place + 2));
+    lagging.crash();
+    lagging.start();
+    expect(valueOf(await settled(get(lagging, "key7")))).toBe("v".repeat(10_000));
+    expectHealthy(driven);
+  });
+
+  test("a leader that stops hands over: another leads within half a second", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const leader = await driven.leader();
+    const before = clock.now();
+    await settled(leader.stop());
+    await clock.until(() => cluster.leader !== undefined);
+    expect(clock.now() - before).toBeLessThan(500);
+    await settled(put(cluster.leader as InProcessMember, "key", "value"));
+  });
+
+  test("stopping answers what waits", async () => {
+    const driven = await startDriven({ members: 3 });
+    const old = await isolate(driven);
+    const write = failure(put(old, "key", "value"));
+    const read = failure(get(old, "key"));
+    await driven.clock.advance(10);
+    await driven.settled(old.stop());
+    expect((await write).code).toBe("stopped");
+    expect((await read).code).toBe("stopped");
+  });
+
+  test("members publish their names and client URLs", async () => {
+    const { cluster, settled } = await startDriven({ members: 3 });
+    const { services } = cluster.member(0).peer;
+    const list = await settled(services.cluster.memberList({ linearizable: true }, PATIENT_CALL));
+    expect(list.members.map(({ id, name, clientUrls }) => [id, name, clientUrls])).toEqual([
+      [1n, "m1", ["memory:1"]],
+      [2n, "m2", ["memory:2"]],
+      [3n, "m3", ["memory:3"]],
+    ]);
+    expect(list.header.revision).toBe(0);
+  });
+});
+
+function valueOfKey(member: InProcessMember, key: string): unknown {
+  return member.running && member.backend.visibleIndex > 0
+    ? [...scanKeys(member)].find((each) => each.includes(key))
+    : undefined;
+}
+
+function* scanKeys(member: InProcessMember): Generator<string> {
+  const rows: string[] = [];
+  member.backend.scan("revision", {}, (_row, key) => rows.push(textOf(key)) > 0);
+  yield* rows;
+}
