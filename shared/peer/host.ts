@@ -54,7 +54,8 @@ export interface PeerAddress {
 }
 
 /**
- * Links to the other members. `send` never blocks and may lose (raft repeats); order within one
+ * Links to the other members. `send` never blocks and may lose (raft repeats), but delivers nothing
+ * that carries a proposal twice: it would be applied twice. Order within one
  * destination is kept. Each member sends only on connections that it dialled itself (DECISIONS:
  * peer links).
  */

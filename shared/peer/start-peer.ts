@@ -1,6 +1,6 @@
 /**
- * Starts a peer over a host: the state machine from the backend, raft from the log, the services over both. The one
- * place that knows all parts; each part knows only what it is given here.
+ * Starts a peer over a host: the state machine from the backend, raft from the log, the services
+ * over both. The one place that knows all parts; each part knows only what it is given here.
  */
 import { createLessor } from "../lease/backend-lessor.ts";
 import { createStore } from "../mvcc/mvcc-store.ts";
@@ -85,6 +85,7 @@ class RunningPeer implements Peer {
       consensus,
       memberId: self,
       clusterId: config.clusterId,
+      replacing: () => this.#compactor.pause(),
       replaced: () => this.#stateReplaced(),
     });
     this.services = {
@@ -150,9 +151,8 @@ class RunningPeer implements Peer {
   }
 
   #stateReplaced(): void {
-    this.#compactor.reset();
     this.#state.reload(this.#host.now());
-    this.#compactor.start();
+    this.#compactor.resume();
     this.#watches.catchUpSoon();
   }
 
@@ -160,12 +160,15 @@ class RunningPeer implements Peer {
     await this.#handOver();
     this.#leases.stop();
     this.#watches.stop();
-    this.#compactor.reset();
+    this.#compactor.stop();
     this.#publisher.stop();
     this.#consensus.stop();
   }
 
-  /** Gives the lead to the most complete member that is there, and waits a moment for it to take over. */
+  /**
+   * Gives the lead to the most complete member that is there, and waits a moment for it to take
+   * over.
+   */
   async #handOver(): Promise<void> {
     const { role, id, progress } = this.raftStatus();
     if (role !== "leader") return;

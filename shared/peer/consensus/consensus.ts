@@ -1,10 +1,12 @@
 /**
- * The loop of a peer: inputs (messages, proposals, reads, ticks, news of the log) go into raft, and what raft asks
- * for is done in the order that `shared/raft/README.md` numbers. Everything that arrives in one turn of the host
- * shares a pass; a pass is bounded, and what is left over waits for the next turn.
+ * The loop of a peer: inputs (messages, proposals, reads, ticks, news of the log) go into raft,
+ * and what raft asks for is done in the order that `shared/raft/README.md` numbers. Everything
+ * that arrives in one turn of the host shares a pass; a pass is bounded, and what is left over
+ * waits for the next turn.
  *
- * Entries may be applied here before this peer's own log holds them durably (a quorum does). After a crash the
- * backend may then be ahead of the log: `openRaft` starts the log anew behind what is applied, as after a snapshot.
+ * Entries may be applied here before this peer's own log holds them durably (a quorum does). After
+ * a crash the backend may then be ahead of the log: `openRaft` starts the log anew behind what is
+ * applied, as after a snapshot.
  */
 import type { ErrorCode } from "../../api/errors.ts";
 import { rpcError } from "../../api/errors.ts";
@@ -69,8 +71,8 @@ export class Consensus {
   /** Committed entries that are not applied yet. */
   #committed: Entry[] = [];
   #leadership: Leadership;
-  /** In this turn. */
-  #leaderFound = false;
+  /** Proposals are worth offering again: a leader was found, or there are new ones. */
+  #offerAgain = false;
   #leaderElectedAt = Number.NEGATIVE_INFINITY;
   #leaderLostAt: number;
   #turnPending = false;
@@ -118,7 +120,8 @@ export class Consensus {
   }
 
   /**
-   * Puts a command into the log. The owner is told once; if its time is over first, whether it happened is unknown.
+   * Puts a command into the log. The owner is told once; if its time is over first, whether it
+   * happened is unknown.
    */
   propose(command: Command, owner: ProposalOwner, timeoutMilliseconds?: number): void {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
@@ -130,10 +133,14 @@ export class Consensus {
       now,
       deadline: this.#deadline(now, timeoutMilliseconds),
     });
+    this.#offerAgain = true;
     this.#wake();
   }
 
-  /** Puts a command into the log only if this peer leads in this term at that moment: it is never forwarded. */
+  /**
+   * Puts a command into the log only if this peer leads in this term at that moment: it is never
+   * forwarded.
+   */
   proposeAsLeader(command: Command, term: number): void {
     const { leads, term: current } = this.#leadership;
     if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
@@ -143,7 +150,9 @@ export class Consensus {
     this.#wake();
   }
 
-  /** Tells the owner once everything is applied that was committed anywhere when this was called. */
+  /**
+   * Tells the owner once everything is applied that was committed anywhere when this was called.
+   */
   confirm(owner: ConfirmationOwner, timeoutMilliseconds?: number): void {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
     this.#confirmations.join(owner, this.#deadline(this.#host.now(), timeoutMilliseconds));
@@ -165,7 +174,10 @@ export class Consensus {
     this.#wake();
   }
 
-  /** Holds back applying while the state is replaced; `resume` goes on behind the new applied index. */
+  /**
+   * Holds back applying while the state is replaced; `resume` goes on behind the new applied
+   * index.
+   */
   pauseApplying(): void {
     this.#paused = true;
   }
@@ -237,12 +249,12 @@ export class Consensus {
     if (this.#hasWork()) this.#wake();
   }
 
-  /** What a refusing raft left queued is offered again when a leader was found, else at the next tick. */
+  /** What a refusing raft left queued waits for a leader, or for the next tick. */
   #hasWork(): boolean {
     if (this.#stopped) return false;
     const applies = this.#committed.length > 0 && !this.#paused && !this.#state.backend.congested;
-    const queued = this.#proposals.hasQueued && this.#leaderFound;
-    this.#leaderFound = false;
+    const queued = this.#proposals.hasQueued && this.#offerAgain;
+    this.#offerAgain = false;
     return this.#raft.hasReady() || applies || this.#confirmations.hasJoining || queued;
   }
 
@@ -277,15 +289,14 @@ export class Consensus {
     };
     const term = ready.hardState?.term ?? before.term;
     const after: Leadership = { leader: soft.leader, leads: soft.role === "leader", term };
-    if (after.leader === before.leader && after.leads === before.leads && after.term === term) {
-      if (before.term === term) return;
-    }
+    const { leader, leads } = after;
+    if (leader === before.leader && leads === before.leads && term === before.term) return;
     this.#leadership = after;
     const now = this.#host.now();
-    if (after.leader === undefined && before.leader !== undefined) this.#leaderLostAt = now;
-    if (after.leader !== undefined && after.leader !== before.leader) {
+    if (leader === undefined && before.leader !== undefined) this.#leaderLostAt = now;
+    if (leader !== undefined && leader !== before.leader) {
       this.#leaderElectedAt = now;
-      this.#leaderFound = true;
+      this.#offerAgain = true;
       this.#confirmations.leaderChanged(this.#readIndex, now);
     }
     this.#options.listener.leadershipChanged(after);

@@ -1,6 +1,7 @@
 /**
- * Sending the state to members that lag behind the log, and receiving it: streamed from a pinned view, a chunk a
- * step, into a second store that replaces the first in one step once the whole of it was checked.
+ * Sending the state to members that lag behind the log, and receiving it: streamed from a pinned
+ * view, a chunk a step, into a second store that replaces the first in one step once the whole of
+ * it was checked.
  */
 import { equalBytes } from "../../base/bytes.ts";
 import type { Bytes } from "../../base/bytes.ts";
@@ -25,7 +26,9 @@ export interface SnapshotParts {
   readonly consensus: Consensus;
   readonly memberId: NodeId;
   readonly clusterId: bigint;
-  /** The state was replaced: what was derived from it is stale. */
+  /** The state is about to be replaced: nothing may be written until `replaced`. */
+  replacing(): void;
+  /** It was, or it was not: what was derived from it is stale. */
   replaced(): void;
 }
 
@@ -135,8 +138,12 @@ export class Snapshots {
       if (mark.index <= state.appliedIndex) {
         await shadow.discard();
       } else {
-        await shadow.install(mark.index);
-        this.#parts.replaced();
+        this.#parts.replacing();
+        try {
+          await shadow.install(mark.index);
+        } finally {
+          this.#parts.replaced();
+        }
       }
     } finally {
       consensus.resumeApplying();

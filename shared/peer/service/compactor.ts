@@ -1,6 +1,7 @@
 /**
- * Removes compacted revisions in the background, a bounded batch at a time with pauses between (etcd: 1000 rows, 10
- * ms). Every peer does so on its own, outside the log's order: what readers may see was decided by the log entry.
+ * Removes compacted revisions in the background, a bounded batch at a time with pauses between
+ * (etcd: 1000 rows, 10 ms). Every peer does so on its own, outside the log's order: what readers
+ * may see was decided by the log entry.
  */
 import { LIMITS } from "../../base/limits.ts";
 import type { Compaction } from "../../mvcc/store.ts";
@@ -14,6 +15,7 @@ export class Compactor {
   readonly #state: StateMachine;
   #current: Compaction | undefined;
   #cancel: (() => void) | undefined;
+  #paused = false;
   #seen = -1;
   #waiting: (() => void)[] = [];
 
@@ -24,6 +26,7 @@ export class Compactor {
 
   /** Starts on what is owed, if it isn't under way. */
   start(): void {
+    if (this.#paused) return;
     this.#cancel ??= this.#host.schedule(0, () => this.#step());
   }
 
@@ -41,11 +44,25 @@ export class Compactor {
     this.start();
   }
 
-  /** Forgets the work under way: the state was replaced, or the peer stops. */
-  reset(): void {
+  /**
+   * Writes nothing until `resume`: the state is being replaced. The work under way is forgotten.
+   */
+  pause(): void {
+    this.#paused = true;
     this.#cancel?.();
     this.#cancel = undefined;
     this.#current = undefined;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.start();
+  }
+
+  /** For good. Nobody waits any longer: what is still owed is done after the next start. */
+  stop(): void {
+    this.pause();
+    this.#finish();
   }
 
   #step(): void {

@@ -1,6 +1,6 @@
 /**
- * What all services share: the consensus under them, the state that they read, the header of their answers, and the
- * two ways to an answer: through the log, or after a confirmed read point.
+ * What all services share: the consensus under them, the state that they read, the header of their
+ * answers, and the two ways to an answer: through the log, or after a confirmed read point.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { Consensus } from "../consensus/consensus.ts";
@@ -50,13 +50,18 @@ export class ServiceContext {
     }
   }
 
-  /** Puts a command into the log and answers what apply made of it. */
+  /**
+   * Puts a command into the log and answers what apply made of it. `check` throws if it must not
+   * be proposed. One promise for all of it: this is the hot path of writes.
+   */
   write<Answer>(
     command: Command,
     call: CallContext,
     answer: (written: Written) => Answer,
+    check?: () => void,
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
+      check?.();
       this.checkLeader(call);
       this.consensus.propose(
         command,
@@ -72,13 +77,18 @@ export class ServiceContext {
     });
   }
 
-  /** Calls `read` at a linearizable point, or at once if any state will do. */
+  /**
+   * Calls `read` at a linearizable point, or at once if any state will do. `check` throws if it
+   * must not be read.
+   */
   atReadPoint<Answer>(
     options: { readonly serializable: boolean },
     call: CallContext,
     read: () => Answer | Promise<Answer>,
+    check?: () => void,
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
+      check?.();
       this.checkLeader(call);
       const serve = (): void => {
         try {

@@ -33,18 +33,18 @@ class ReplicatedKv implements KvService {
     this.#compactor = compactor;
   }
 
-  async range(
+  range(
     query: RangeQuery,
     options: { serializable: boolean },
     call: CallContext,
   ): Promise<RangeAnswer> {
-    checkKey(query.key);
-    return this.#context.atReadPoint(options, call, () => this.#readNow(query));
+    const read = () => this.#readNow(query);
+    return this.#context.atReadPoint(options, call, read, () => checkKey(query.key));
   }
 
   #readNow(query: RangeQuery): RangeAnswer | Promise<RangeAnswer> {
     const { state, host } = this.#context;
-    const found = readRange(query, state.store, host);
+    const found = readRange(query, state, host);
     if (found instanceof Promise) {
       return found.then((result) => ({ header: this.#context.header(), ...result }));
     }
@@ -61,14 +61,15 @@ class ReplicatedKv implements KvService {
     yield* streamRange(this.#context, query, options, call);
   }
 
-  async put(
+  put(
     op: PutOp,
     call: CallContext,
   ): Promise<{ header: Header; previous: OpResultOf<"put">["previous"] }> {
-    checkPut(op);
-    this.#checkSize(op);
-    this.#quota.check(putCost(op));
-    return this.#context.write(op, call, putAnswer);
+    return this.#context.write(op, call, putAnswer, () => {
+      checkPut(op);
+      this.#checkSize(op);
+      this.#quota.check(putCost(op));
+    });
   }
 
   async deleteRange(

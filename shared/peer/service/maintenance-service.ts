@@ -64,7 +64,7 @@ export function createMaintenanceService(
       context.checkLeader(call);
       const cursor = context.state.store.openHash(revision);
       if ("code" in cursor) throw rpcError(cursor.code);
-      const result = await runCursor(cursor, context.host);
+      const result = await runCursor(cursor, context.state, context.host);
       return { header: context.header(), ...result };
     },
   };

@@ -1,24 +1,27 @@
 /**
- * Ranges of any size without a long stretch: point reads at once, others by a cursor at a pinned revision, in steps
- * between which the host serves other input.
+ * Ranges of any size without a long stretch: point reads at once, others by a cursor at a pinned
+ * revision, in steps between which the host serves other input.
  */
 import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { Cursor, MvccStore } from "../../mvcc/store.ts";
+import type { Cursor } from "../../mvcc/store.ts";
 import type { RangeQuery, RangeResult } from "../../mvcc/types.ts";
 import type { Host } from "../host.ts";
+import type { StateMachine } from "../state/state-machine.ts";
 
 const STEP = { rows: LIMITS.stretchRowsMax, bytes: LIMITS.stretchBytesMax } as const;
 const NOTHING: RangeResult = { kvs: [], count: 0, more: false };
 
 /**
- * The result at once where that is cheap or fits one step; else a promise. Throws `RpcError` for refused revisions.
+ * The result at once where that is cheap or fits one step; else a promise. Throws `RpcError` for
+ * refused revisions.
  */
 export function readRange(
   query: RangeQuery,
-  store: MvccStore,
+  state: StateMachine,
   host: Host,
 ): RangeResult | Promise<RangeResult> {
+  const { store } = state;
   if (isPlainPoint(query)) {
     const kv = store.get(query.key);
     return kv === undefined ? NOTHING : { kvs: [kv], count: 1, more: false };
@@ -30,15 +33,21 @@ export function readRange(
   }
   const cursor = store.openRange(query);
   if ("code" in cursor) throw rpcError(cursor.code);
-  return runCursor(cursor, host);
+  return runCursor(cursor, state, host);
 }
 
-/** Steps a cursor to its end and closes it. */
-export function runCursor<Result>(cursor: Cursor<Result>, host: Host): Result | Promise<Result> {
+/** Steps a cursor to its end and closes it. Fails if the state is replaced in the meantime. */
+export function runCursor<Result>(
+  cursor: Cursor<Result>,
+  state: StateMachine,
+  host: Host,
+): Result | Promise<Result> {
   if (cursor.advance(STEP)) return finish(cursor);
+  const { generation } = state;
   return new Promise((resolve, reject) => {
     const step = (): void => {
       try {
+        if (state.generation !== generation) throw rpcError("leaderChanged");
         if (cursor.advance(STEP)) resolve(finish(cursor));
         else host.defer(step);
       } catch (error) {

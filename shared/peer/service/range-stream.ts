@@ -1,6 +1,7 @@
 /**
- * RangeStream: a range in chunks that all see the first chunk's revision. Chunks begin with few keys and grow or
- * shrink towards the request limit; only the last one carries header, count and more.
+ * RangeStream: a range in chunks that all see the first chunk's revision. Chunks begin with few
+ * keys and grow or shrink towards the request limit; only the last one carries header, count and
+ * more.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { Bytes } from "../../base/bytes.ts";
@@ -41,7 +42,7 @@ export async function* streamRange(
     const left = query.limit > 0 ? query.limit - sent : Number.POSITIVE_INFINITY;
     const limit = Math.min(left, chunkKeys);
     const page = { ...query, key: start, limit, revision: first.revision };
-    const found: RangeResult = await readRange(page, store, host);
+    const found: RangeResult = await readRange(page, state, host);
     count ??= found.count;
     sent += found.kvs.length;
     const exhausted = !found.more || sent >= count || query.countOnly;

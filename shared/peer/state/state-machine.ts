@@ -1,8 +1,8 @@
 /**
- * The replicated state machine: key-values, leases, members and alarms over one backend, changed by log entries
- * alone and alike on every peer. A batch of entries is one `Backend.apply`, with the applied index (the backend's
- * own) and the applied term in it: after a crash the backend is as it was after some batch, and the log is replayed
- * from there.
+ * The replicated state machine: key-values, leases, members and alarms over one backend, changed
+ * by log entries alone and alike on every peer. A batch of entries is one `Backend.apply`, with
+ * the applied index (the backend's own) and the applied term in it: after a crash the backend is
+ * as it was after some batch, and the log is replayed from there.
  */
 import { assert } from "../../base/assert.ts";
 import type { Backend, BatchWriter } from "../../backend/backend.ts";
@@ -32,6 +32,11 @@ export class StateMachine {
   readonly store: MvccStore;
   readonly lessor: Lessor;
   readonly members: MemberTable;
+  /**
+   * Grows when the state is replaced by a snapshot: what was read before doesn't go together with
+   * what is read after.
+   */
+  generation = 0;
 
   constructor(parts: StateParts) {
     this.backend = parts.backend;
@@ -50,14 +55,16 @@ export class StateMachine {
 
   /** Everything anew from the backend: after a snapshot was installed. */
   reload(now: number): void {
+    this.generation += 1;
     this.members.load(this.backend);
     this.store.reload();
     this.lessor.reload(now);
   }
 
   /**
-   * Applies entries that follow the applied index without a gap. `commands[i]` is what `entries[i]` carries;
-   * undefined for a new leader's empty entry. Watchers are told once all of it is visible. One result per entry.
+   * Applies entries that follow the applied index without a gap. `commands[i]` is what
+   * `entries[i]` carries; undefined for a new leader's empty entry. Watchers are told once all of
+   * it is visible. One result per entry.
    */
   apply(
     entries: readonly Entry[],
