@@ -10,11 +10,16 @@ import { utf8 } from "./bytes.ts";
 const FIRST_CAPACITY = 1024;
 /** A buffer that one huge message has blown up is not kept for the small ones that follow. */
 const KEPT_CAPACITY = 1024 * 1024;
+/** What one piece of shared memory holds, and the longest message that is put there. */
+const SLAB_BYTES = 64 * 1024;
+const SHARED_BYTES_MAX = 4 * 1024;
 
 export class ByteWriter {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(FIRST_CAPACITY);
   #view = new DataView(this.#buffer.buffer);
   #length = 0;
+  #slab: Uint8Array = new Uint8Array(0);
+  #slabUsed = 0;
 
   get length(): number {
     return this.#length;
@@ -86,6 +91,24 @@ export class ByteWriter {
   /** UTF-8 text behind its length in bytes. */
   text(text: string): void {
     this.bytes(utf8(text));
+  }
+
+  /**
+   * As `finish`, but small messages share memory with their neighbours: an allocation of its own costs a short message
+   * more than all else. For those that are let go in the order in which they were made, as log entries are.
+   */
+  finishShared(): Bytes {
+    const length = this.#length;
+    if (length > SHARED_BYTES_MAX) return this.finish();
+    if (this.#slabUsed + length > this.#slab.length) {
+      this.#slab = new Uint8Array(SLAB_BYTES);
+      this.#slabUsed = 0;
+    }
+    const start = this.#slabUsed;
+    this.#slabUsed += length;
+    this.#slab.set(this.#buffer.subarray(0, length), start);
+    this.#length = 0;
+    return this.#slab.subarray(start, this.#slabUsed);
   }
 
   /** A copy of what was written; the writer starts anew. */

@@ -75,7 +75,7 @@ export function encodeCommand(entry: LogCommand): Bytes {
     writer.varint(identity.floor);
   }
   writeCommand(writer, command);
-  return writer.finish();
+  return writer.finishShared();
 }
 
 /** Byte strings of the result are views of `data`. Throws `CommandError`. */

@@ -289,3 +289,16 @@ describe("what can't be read stops the reader with a CommandError", () => {
     );
   });
 });
+
+test("entries that share memory don't touch each other, whatever their sizes", () => {
+  const sizes = [10, 3000, 5000, 1, 4096, 60_000, 20, 4000, 70_000, 300];
+  const commands = Array.from({ length: 60 }, (_, place) =>
+    entry(
+      put(`key${place}`, String.fromCharCode(97 + (place % 26)).repeat(sizes[place % 10] ?? 1)),
+    ),
+  );
+  const encoded = commands.map((command) => encodeCommand(command));
+  for (const [place, data] of encoded.entries()) {
+    expect(decodeCommand(data)).toEqual(commands[place]);
+  }
+});
