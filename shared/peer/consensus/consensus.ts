@@ -80,6 +80,9 @@ export class Consensus {
   #stopped = false;
   /** Applying rests while the state is replaced by a snapshot. */
   #paused = false;
+  #awaitsBackend = false;
+  /** As raft was told: behind the state's own index while raft hasn't heard of an installed snapshot. */
+  #raftApplied: number;
   #cancelTick: () => void;
 
   constructor(options: ConsensusOptions) {
@@ -88,6 +91,7 @@ export class Consensus {
     this.#raft = options.raft;
     this.#state = options.state;
     this.#proposals = new Proposals(options.own);
+    this.#raftApplied = options.state.appliedIndex;
     this.#leadership = { leader: undefined, leads: false, term: options.term };
     this.#leaderLostAt = options.host.now();
     options.host.log.onDurable = (sequence) => {
@@ -159,12 +163,11 @@ export class Consensus {
     this.#wake();
   }
 
+  /** Takes messages of other members. That a snapshot came is told by `with`, once its data are installed. */
   receive(messages: readonly Message[]): void {
-    if (this.#stopped) return;
-    this.#guard(() => {
-      for (const message of messages) this.#raft.step(message);
+    this.with((raft) => {
+      for (const message of messages) if (message.type !== "snapshot") raft.step(message);
     });
-    this.#wake();
   }
 
   /** Does something with raft, and then what raft asks for. */
@@ -273,7 +276,7 @@ export class Consensus {
         snapshot.index <= this.#state.appliedIndex,
         "a snapshot is installed before raft hears of it",
       );
-      this.#raft.applied(snapshot.index);
+      this.#tellApplied(snapshot.index);
     }
     for (const entry of ready.committed) this.#committed.push(entry);
     for (const state of ready.readStates) {
@@ -331,7 +334,7 @@ export class Consensus {
     let batches = 0;
     while (this.#committed.length > 0 && batches < LIMITS.applyBatchesPerTurnMax) {
       if (this.#state.backend.congested) {
-        this.#host.schedule(CONGESTION_MILLISECONDS, () => this.#wake());
+        this.#retryApplying();
         return;
       }
       batches += 1;
@@ -342,6 +345,20 @@ export class Consensus {
     }
   }
 
+  #retryApplying(): void {
+    if (this.#awaitsBackend) return;
+    this.#awaitsBackend = true;
+    this.#host.schedule(CONGESTION_MILLISECONDS, () => {
+      this.#awaitsBackend = false;
+      this.#wake();
+    });
+  }
+
+  #tellApplied(index: number): void {
+    this.#raftApplied = Math.max(this.#raftApplied, index);
+    this.#raft.applied(index);
+  }
+
   /** A snapshot may have brought entries that raft hands out afterwards. */
   #skipInstalled(): void {
     const first = this.#committed[0];
@@ -349,7 +366,7 @@ export class Consensus {
     if (first === undefined || first.index > applied) return;
     const known = this.#committed.filter((entry) => entry.index <= applied);
     this.#committed = this.#committed.slice(known.length);
-    this.#raft.applied((known[known.length - 1] as Entry).index);
+    this.#tellApplied((known[known.length - 1] as Entry).index);
   }
 
   #apply(entries: readonly Entry[]): void {
@@ -365,7 +382,7 @@ export class Consensus {
     }
     const results = this.#state.apply(entries, commands, this.#host.now());
     const last = entries[entries.length - 1] as Entry;
-    this.#raft.applied(last.index);
+    this.#tellApplied(last.index);
     // The listener first: leases must be promoted before a confirmed keepalive looks at them.
     this.#options.listener.applied();
     for (let position = 0; position < results.length; position += 1) {
@@ -381,7 +398,7 @@ export class Consensus {
     const { log } = this.#host;
     const { backend } = this.#state;
     const { compactLogEvery, catchUpEntries } = this.#options.config;
-    const wanted = this.#state.appliedIndex - catchUpEntries;
+    const wanted = this.#raftApplied - catchUpEntries;
     if (wanted - log.firstIndex < compactLogEvery) return;
     if (backend.durableIndex < wanted) backend.flush();
     const target = Math.min(backend.durableIndex, wanted);

@@ -155,7 +155,7 @@ export class Snapshots {
       term: leaderTerm,
       snapshot: mark,
     };
-    consensus.receive([snapshot]);
+    consensus.with((raft) => raft.step(snapshot));
   }
 }
 

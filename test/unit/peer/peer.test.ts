@@ -3,6 +3,11 @@ import { describe, expect, test } from "vitest";
 import { errorText, RpcError } from "../../../shared/api/errors.ts";
 import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../shared/base/limits.ts";
+import {
+  encodeEnd,
+  encodeHeader,
+  SnapshotError,
+} from "../../../shared/peer/state/snapshot-format.ts";
 import { wholeRange } from "../../../shared/peer/state/compares.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import type { InProcessMember } from "../../support/in-process-cluster.ts";
@@ -364,6 +369,32 @@ describe("three members", () => {
     lagging.crash();
     lagging.start();
     expect(valueOf(await settled(get(lagging, "key7")))).toBe("v".repeat(10_000));
+    expectHealthy(driven);
+  });
+
+  test("a snapshot message without its data is ignored, and so is a stream that is damaged or cut", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const leader = await driven.leader();
+    const follower = cluster.followers[0] as InProcessMember;
+    const inbox = cluster.network.inboxOf(leader.nodeId, follower.nodeId);
+    if (inbox === undefined) throw new Error("the follower is connected");
+    const { term, membership } = leader.peer.raftStatus();
+    const snapshot = { index: 1000, term, membership };
+    const [from, to] = [leader.nodeId, follower.nodeId];
+    inbox.messages(from, [{ type: "snapshot", from, to, term, snapshot }]);
+    const header = encodeHeader({ clusterId: 0xc1n, leaderTerm: term, mark: snapshot });
+    const foreign = encodeHeader({ clusterId: 0xc2n, leaderTerm: term, mark: snapshot });
+    const streams = [[], [header], [foreign], [header, header], [header, encodeEnd(header)]];
+    for (const stream of streams) {
+      const chunks = (async function* () {
+        yield* stream;
+      })();
+      await expect(settled(inbox.snapshot(from, snapshot, chunks))).rejects.toThrow(SnapshotError);
+    }
+    await clock.advance(500);
+    expect(follower.backend.visibleIndex).toBeLessThan(1000);
+    await settled(put(follower, "key", "value"));
     expectHealthy(driven);
   });
 
