@@ -1,7 +1,8 @@
 /**
- * Linearizable read points (ReadIndex, thesis section 6.4). Whoever waits joins the next round, never one that
- * began before; all that wait in one turn share one round. A waiter is told once this peer has applied everything
- * that was committed when its round began. Rounds without an answer are asked again with a new number.
+ * Linearizable read points (ReadIndex, thesis section 6.4). Whoever waits joins the next round,
+ * never one that began before; all that wait in one turn share one round. A waiter is told once
+ * this peer has applied everything that was committed when its round began. Rounds without an
+ * answer are asked again with a new number.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
@@ -81,7 +82,10 @@ export class Confirmations {
     for (const each of ready) tell(each.waiters);
   }
 
-  /** A new leader was found: what was asked of the old one fails; what no leader has heard of is asked now. */
+  /**
+   * A new leader was found: what was asked of the old one fails; what no leader has heard of is
+   * asked now.
+   */
   leaderChanged(readIndex: ReadIndex, now: number): void {
     for (const round of this.#rounds) {
       if (!round.asked) {

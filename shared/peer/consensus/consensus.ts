@@ -8,28 +8,22 @@
  * a crash the backend may then be ahead of the log: `openRaft` starts the log anew behind what is
  * applied, as after a snapshot.
  */
-import type { ErrorCode } from "../../api/errors.ts";
 import { rpcError } from "../../api/errors.ts";
-import { assert } from "../../base/assert.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { Entry, Message, NodeId, RaftNode, Ready, SoftState } from "../../raft/types.ts";
-import { decodeCommand, encodeCommand } from "../../wire/command-codec.ts";
+import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
+import { encodeCommand } from "../../wire/command-codec.ts";
 import type { Command } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig } from "../peer.ts";
 import type { StateMachine } from "../state/state-machine.ts";
+import { Applier } from "./applier.ts";
 import { Confirmations } from "./confirmations.ts";
 import type { ConfirmationOwner } from "./confirmations.ts";
 import { DurableQueue } from "./durable-queue.ts";
+import { LeaderView } from "./leader-view.ts";
+import type { Leadership } from "./leader-view.ts";
 import { Proposals } from "./proposals.ts";
 import type { ProposalOwner } from "./proposals.ts";
-
-export interface Leadership {
-  readonly leader: NodeId | undefined;
-  /** This peer leads. */
-  readonly leads: boolean;
-  readonly term: number;
-}
 
 export interface ConsensusListener {
   leadershipChanged(leadership: Leadership): void;
@@ -65,24 +59,17 @@ export class Consensus {
   readonly #state: StateMachine;
   readonly #proposals: Proposals;
   readonly #confirmations = new Confirmations();
+  readonly #applier: Applier;
+  readonly #view: LeaderView;
   readonly #durable = new DurableQueue();
   readonly #readIndex = (context: number) => this.#raft.readIndex(context);
   readonly #propose = (entries: Parameters<RaftNode["propose"]>[0]) => this.#raft.propose(entries);
-  /** Committed entries that are not applied yet. */
-  #committed: Entry[] = [];
-  #leadership: Leadership;
   /** Proposals are worth offering again: a leader was found, or there are new ones. */
   #offerAgain = false;
-  #leaderElectedAt = Number.NEGATIVE_INFINITY;
-  #leaderLostAt: number;
   #turnPending = false;
   #inTurn = false;
   #stopped = false;
-  /** Applying rests while the state is replaced by a snapshot. */
-  #paused = false;
   #awaitsBackend = false;
-  /** As raft was told: behind the state's own index while raft hasn't heard of an installed snapshot. */
-  #raftApplied: number;
   #cancelTick: () => void;
 
   constructor(options: ConsensusOptions) {
@@ -91,9 +78,15 @@ export class Consensus {
     this.#raft = options.raft;
     this.#state = options.state;
     this.#proposals = new Proposals(options.own);
-    this.#raftApplied = options.state.appliedIndex;
-    this.#leadership = { leader: undefined, leads: false, term: options.term };
-    this.#leaderLostAt = options.host.now();
+    this.#applier = new Applier({
+      state: options.state,
+      raft: options.raft,
+      proposals: this.#proposals,
+      confirmations: this.#confirmations,
+      now: () => options.host.now(),
+      applied: () => options.listener.applied(),
+    });
+    this.#view = new LeaderView(options.term, options.host.now());
     options.host.log.onDurable = (sequence) => {
       this.#durable.durable(sequence - options.sequenceOffset);
       if (!this.#inTurn) this.#turn();
@@ -102,12 +95,12 @@ export class Consensus {
   }
 
   get leadership(): Leadership {
-    return this.#leadership;
+    return this.#view.current;
   }
 
   /** Milliseconds without a known leader; 0 with one. */
   leaderlessMilliseconds(now: number): number {
-    return this.#leadership.leader === undefined ? now - this.#leaderLostAt : 0;
+    return this.#view.leaderlessMilliseconds(now);
   }
 
   get raft(): RaftNode {
@@ -129,7 +122,7 @@ export class Consensus {
    */
   propose(command: Command, owner: ProposalOwner, timeoutMilliseconds?: number): void {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
-    if (this.#committed.length > LIMITS.applyGapMax) {
+    if (this.#applier.waitingCount > LIMITS.applyGapMax) {
       return owner.failed(rpcError("requestTooManyRequests"));
     }
     const now = this.#host.now();
@@ -146,7 +139,7 @@ export class Consensus {
    * forwarded.
    */
   proposeAsLeader(command: Command, term: number): void {
-    const { leads, term: current } = this.#leadership;
+    const { leads, term: current } = this.leadership;
     if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
       return;
     const data = encodeCommand({ request: undefined, identity: undefined, command });
@@ -163,7 +156,10 @@ export class Consensus {
     this.#wake();
   }
 
-  /** Takes messages of other members. That a snapshot came is told by `with`, once its data are installed. */
+  /**
+   * Takes messages of other members. That a snapshot came is told by `with`, once its data are
+   * installed.
+   */
   receive(messages: readonly Message[]): void {
     this.with((raft) => {
       for (const message of messages) if (message.type !== "snapshot") raft.step(message);
@@ -182,11 +178,11 @@ export class Consensus {
    * index.
    */
   pauseApplying(): void {
-    this.#paused = true;
+    this.#applier.pause();
   }
 
   resumeApplying(): void {
-    this.#paused = false;
+    this.#applier.resume();
     this.#wake();
   }
 
@@ -244,25 +240,26 @@ export class Consensus {
         batches += 1;
         this.#process(this.#raft.ready());
         this.#takeDurable();
-        this.#applyCommitted();
+        this.#applier.run();
       }
-      this.#applyCommitted();
+      this.#applier.run();
     });
     this.#inTurn = false;
+    if (this.#stopped) return;
+    if (this.#applier.congested) this.#retryApplying();
     if (this.#hasWork()) this.#wake();
   }
 
   /** What a refusing raft left queued waits for a leader, or for the next tick. */
   #hasWork(): boolean {
-    if (this.#stopped) return false;
-    const applies = this.#committed.length > 0 && !this.#paused && !this.#state.backend.congested;
     const queued = this.#proposals.hasQueued && this.#offerAgain;
     this.#offerAgain = false;
-    return this.#raft.hasReady() || applies || this.#confirmations.hasJoining || queued;
+    if (queued || this.#confirmations.hasJoining) return true;
+    return this.#raft.hasReady() || this.#applier.canRun;
   }
 
   #process(ready: Ready): void {
-    if (ready.softState !== undefined || ready.hardState !== undefined) this.#observe(ready);
+    this.#observe(ready);
     this.#send(ready.messages);
     const { snapshot, hardState, entries, sequence, mustSync } = ready;
     const writes = snapshot !== undefined || hardState !== undefined || entries.length > 0;
@@ -271,38 +268,22 @@ export class Consensus {
       const logSequence = sequence + this.#options.sequenceOffset;
       this.#host.log.append({ sequence: logSequence, snapshot, hardState, entries, mustSync });
     }
-    if (snapshot !== undefined) {
-      assert(
-        snapshot.index <= this.#state.appliedIndex,
-        "a snapshot is installed before raft hears of it",
-      );
-      this.#tellApplied(snapshot.index);
-    }
-    for (const entry of ready.committed) this.#committed.push(entry);
+    if (snapshot !== undefined) this.#applier.snapshotTaken(snapshot.index);
+    this.#applier.push(ready.committed);
     for (const state of ready.readStates) {
       this.#confirmations.answered(state, this.#state.appliedIndex);
     }
   }
 
   #observe(ready: Ready): void {
-    const before = this.#leadership;
-    const soft: SoftState = ready.softState ?? {
-      role: before.leads ? "leader" : "follower",
-      leader: before.leader,
-    };
-    const term = ready.hardState?.term ?? before.term;
-    const after: Leadership = { leader: soft.leader, leads: soft.role === "leader", term };
-    const { leader, leads } = after;
-    if (leader === before.leader && leads === before.leads && term === before.term) return;
-    this.#leadership = after;
     const now = this.#host.now();
-    if (leader === undefined && before.leader !== undefined) this.#leaderLostAt = now;
-    if (leader !== undefined && leader !== before.leader) {
-      this.#leaderElectedAt = now;
+    const change = this.#view.observe(ready, now);
+    if (change === "none") return;
+    if (change === "newLeader") {
       this.#offerAgain = true;
       this.#confirmations.leaderChanged(this.#readIndex, now);
     }
-    this.#options.listener.leadershipChanged(after);
+    this.#options.listener.leadershipChanged(this.leadership);
   }
 
   #takeDurable(): void {
@@ -327,24 +308,6 @@ export class Consensus {
     for (const [to, list] of byMember) this.#host.transport.send(to, list);
   }
 
-  /** Applies what is committed, a bounded batch at a time, and settles those who wait for it. */
-  #applyCommitted(): void {
-    if (this.#paused || this.#committed.length === 0) return;
-    this.#skipInstalled();
-    let batches = 0;
-    while (this.#committed.length > 0 && batches < LIMITS.applyBatchesPerTurnMax) {
-      if (this.#state.backend.congested) {
-        this.#retryApplying();
-        return;
-      }
-      batches += 1;
-      const whole = this.#committed.length <= LIMITS.applyEntriesMax;
-      const entries = whole ? this.#committed : this.#committed.slice(0, LIMITS.applyEntriesMax);
-      this.#committed = whole ? [] : this.#committed.slice(LIMITS.applyEntriesMax);
-      this.#apply(entries);
-    }
-  }
-
   #retryApplying(): void {
     if (this.#awaitsBackend) return;
     this.#awaitsBackend = true;
@@ -354,74 +317,25 @@ export class Consensus {
     });
   }
 
-  #tellApplied(index: number): void {
-    this.#raftApplied = Math.max(this.#raftApplied, index);
-    this.#raft.applied(index);
-  }
-
-  /** A snapshot may have brought entries that raft hands out afterwards. */
-  #skipInstalled(): void {
-    const first = this.#committed[0];
-    const applied = this.#state.appliedIndex;
-    if (first === undefined || first.index > applied) return;
-    const known = this.#committed.filter((entry) => entry.index <= applied);
-    this.#committed = this.#committed.slice(known.length);
-    this.#tellApplied((known[known.length - 1] as Entry).index);
-  }
-
-  #apply(entries: readonly Entry[]): void {
-    const commands: (Command | undefined)[] = [];
-    const sequences: number[] = [];
-    for (const entry of entries) {
-      assert(entry.kind === "normal", "membership changes come with a later version");
-      const own = this.#proposals.find(entry);
-      sequences.push(own.sequence);
-      commands.push(
-        entry.data.length === 0 ? undefined : (own.command ?? decodeCommand(entry.data).command),
-      );
-    }
-    const results = this.#state.apply(entries, commands, this.#host.now());
-    const last = entries[entries.length - 1] as Entry;
-    this.#tellApplied(last.index);
-    // The listener first: leases must be promoted before a confirmed keepalive looks at them.
-    this.#options.listener.applied();
-    for (let position = 0; position < results.length; position += 1) {
-      const sequence = sequences[position] as number;
-      const result = results[position];
-      if (sequence > 0 && result !== undefined) this.#proposals.settle(sequence, result);
-    }
-    this.#confirmations.appliedTo(last.index);
-  }
-
   /** Cuts the log behind what is durable in the backend, leaving some for slow followers. */
   #compactLog(): void {
     const { log } = this.#host;
     const { backend } = this.#state;
     const { compactLogEvery, catchUpEntries } = this.#options.config;
-    const wanted = this.#raftApplied - catchUpEntries;
+    const wanted = this.#applier.raftApplied - catchUpEntries;
     if (wanted - log.firstIndex < compactLogEvery) return;
     if (backend.durableIndex < wanted) backend.flush();
     const target = Math.min(backend.durableIndex, wanted);
     if (target >= log.firstIndex) log.compact(target);
   }
 
-  /** Which of etcd's time-out texts fits a proposal that was made then. */
-  #timeoutReason(startedAt: number): ErrorCode {
-    const electedAt = this.#leaderElectedAt;
-    const election = this.#electionMilliseconds;
-    if (startedAt > electedAt - 2 * election && startedAt < electedAt)
-      return "timeoutDueToLeaderFail";
-    const { leader, leads } = this.#leadership;
-    if (leader === undefined) return "timeout";
-    const since = this.#host.now() - startedAt;
-    const connected = (id: NodeId): boolean => {
-      const idle = this.#host.transport.idleMilliseconds(id);
-      return idle !== undefined && idle < since;
-    };
-    if (!leads) return connected(leader) ? "timeout" : "timeoutDueToConnectionLost";
-    const { voters } = this.#state.members.membership;
-    const reachable = voters.filter((id) => id === leader || connected(id)).length;
-    return reachable > voters.length / 2 ? "timeout" : "timeoutDueToConnectionLost";
+  #timeoutReason(startedAt: number): ReturnType<LeaderView["timeoutReason"]> {
+    return this.#view.timeoutReason(startedAt, {
+      now: this.#host.now(),
+      electionMilliseconds: this.#electionMilliseconds,
+      voters: this.#state.members.membership.voters,
+      transport: this.#host.transport,
+    });
   }
 
   /** A defect or a storage fault stops the peer: it never answers again. */

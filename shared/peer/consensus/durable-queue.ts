@@ -1,6 +1,6 @@
 /**
- * What waits for the log: messages that may leave, and batches that raft may count, only once their writes are
- * durable. Batches that wrote nothing wait for the last one that did.
+ * What waits for the log: messages that may leave, and batches that raft may count, only once
+ * their writes are durable. Batches that wrote nothing wait for the last one that did.
  */
 import { assert } from "../../base/assert.ts";
 import type { Message, Ready } from "../../raft/types.ts";
@@ -34,7 +34,10 @@ export class DurableQueue {
     if (sequence > this.#durable) this.#durable = sequence;
   }
 
-  /** The batches that may count by now, as one: the last one's sequence and all their messages; undefined if none. */
+  /**
+   * The batches that may count by now, as one: the last one's sequence and all their messages;
+   * undefined if none.
+   */
   take(): { readonly sequence: number; readonly messages: readonly Message[] } | undefined {
     let count = 0;
     for (const batch of this.#waiting) {

@@ -1,6 +1,6 @@
 /**
- * From what a host has stored to a running raft core: the bootstrap of a new cluster, and the restart of an old
- * one.
+ * From what a host has stored to a running raft core: the bootstrap of a new cluster, and the
+ * restart of an old one.
  */
 import { assert } from "../../base/assert.ts";
 import { LIMITS } from "../../base/limits.ts";

@@ -1,6 +1,7 @@
 /**
- * Commands on their way through the log: from the call that wants them to the apply that settles them. Those of one
- * turn reach raft in one call. Times are checked by one sweep a tick, not by a timer each.
+ * Commands on their way through the log: from the call that wants them to the apply that settles
+ * them. Those of one turn reach raft in one call. Times are checked by one sweep a tick, not by a
+ * timer each.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
@@ -74,8 +75,9 @@ export class Proposals {
   }
 
   /**
-   * Hands what is queued to raft, in portions that fit a message. Without a leader, or while leadership is handed
-   * over, the rest stays queued until its time is over; when too much is uncommitted it is refused.
+   * Hands what is queued to raft, in portions that fit a message. Without a leader, or while
+   * leadership is handed over, the rest stays queued until its time is over; when too much is
+   * uncommitted it is refused.
    */
   flush(propose: (entries: readonly ProposedEntry[]) => Refusal | undefined): void {
     while (this.#queue.length > 0) {
@@ -119,7 +121,10 @@ export class Proposals {
     proposal.owner.applied(result);
   }
 
-  /** Fails what has waited too long; `reason` says why, from the time at which the proposal was made. */
+  /**
+   * Fails what has waited too long; `reason` says why, from the time at which the proposal was
+   * made.
+   */
   sweep(now: number, reason: (startedAt: number) => ErrorCode): void {
     let dropQueued = false;
     for (const proposal of this.#pending.values()) {
