@@ -1,0 +1,176 @@
+/**
+ * One simulation: a cluster, its clients, a safety phase full of faults, then everything heals and progress is
+ * demanded: every member answers a write and a linearizable read, and all end at one revision with one hash. At the
+ * end the histories are checked.
+ */
+import { checkLinearizable } from "./linearizability.ts";
+import { Clients } from "./clients.ts";
+import { LeaseClients } from "./lease-clients.ts";
+import type { Mutant } from "./mutants.ts";
+import { Nemesis } from "./nemesis.ts";
+import { ANY_CALL, EventHistory } from "./observers.ts";
+import { SimCluster } from "./sim-cluster.ts";
+import { WatchClient } from "./watch-clients.ts";
+import { World } from "./world.ts";
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly mutant?: Mutant;
+  /** Prints the trace. */
+  readonly print?: (line: string) => void;
+  /** Virtual milliseconds of faults. */
+  readonly safetyMilliseconds?: number;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly failure: string | undefined;
+  /** A checksum over all that happened. */
+  readonly trace: number;
+  readonly members: number;
+  readonly operations: number;
+  readonly acknowledged: number;
+  readonly unknown: number;
+  readonly revisions: number;
+  readonly starts: number;
+  readonly events: number;
+  readonly searchSteps: number;
+}
+
+const SAFETY_MILLISECONDS = 20_000;
+/** Elections, a snapshot and the tries of every client must fit. */
+const PROGRESS_MILLISECONDS = 30_000;
+const CHECK_MILLISECONDS = 20;
+const CLIENTS = 5;
+const LEASE_CLIENTS = 2;
+const WATCH_CLIENTS = 3;
+
+export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
+  const world = new World(options.seed, options.print);
+  const { prng } = world;
+  const cluster = new SimCluster(world, {
+    size: prng.pick([1, 3, 3, 3, 5]),
+    electionTicks: prng.pick([10, 10, 2]),
+    compactLogEvery: prng.pick([20, 100, 1000]),
+    catchUpEntries: prng.pick([5, 50]),
+    mutant: options.mutant,
+  });
+  const history = new EventHistory(world);
+  const clients = new Clients(cluster);
+  const leases = new LeaseClients(cluster, clients);
+  const watchers = Array.from({ length: WATCH_CLIENTS }, (_, at) => new WatchClient(cluster, at));
+  const nemesis = new Nemesis(cluster);
+  history.seen = (events) => leases.seen(events);
+  cluster.started = ({ name }, peer) => history.observe(cluster, name, peer);
+  for (const member of cluster.members) cluster.start(member);
+  const tasks = [
+    nemesis.run(),
+    ...Array.from({ length: CLIENTS }, () => clients.run()),
+    ...Array.from({ length: LEASE_CLIENTS }, (_, at) => leases.run(String(at))),
+    ...watchers.map((watcher) => watcher.run()),
+  ];
+  for (const task of tasks) task.catch((error: unknown) => world.fail(textOfError(error)));
+  repeatedly(world, () => cluster.check());
+
+  await world.run(options.safetyMilliseconds ?? SAFETY_MILLISECONDS);
+  if (world.failure === undefined) {
+    world.note("healing");
+    nemesis.heal();
+    clients.stop();
+    leases.stop();
+    for (const watcher of watchers) watcher.stop();
+    await demandProgress(cluster, clients);
+  }
+  const searchSteps = judge(world, { clients, history, watchers });
+  return summary(options.seed, { world, cluster, clients, history, searchSteps });
+}
+
+function repeatedly(world: World, run: () => void): void {
+  world.schedule(CHECK_MILLISECONDS, () => {
+    run();
+    repeatedly(world, run);
+  });
+}
+
+async function demandProgress(cluster: SimCluster, clients: Clients): Promise<void> {
+  const { world } = cluster;
+  const until = world.now + PROGRESS_MILLISECONDS;
+  let done = false;
+  const demand = async (): Promise<void> => {
+    for (const member of cluster.members) {
+      const key = `final/${member.name}`;
+      let answered = false;
+      while (!answered) {
+        const put = await clients.ask(member, { kind: "put", key, value: "x", lease: 0n });
+        const span = { key: "a", end: "z", serializable: false };
+        const read = await clients.ask(member, { kind: "range", ...span });
+        answered = typeof put.outcome === "object" && typeof read.outcome === "object";
+        await world.sleep(10);
+      }
+    }
+    while (!(await converged(cluster))) await world.sleep(50);
+    done = true;
+  };
+  demand().catch((error: unknown) => world.fail(textOfError(error)));
+  await world.run(until, () => done);
+  if (!done) world.fail("no progress after everything had healed");
+}
+
+/** All members at one revision, with one hash; a hash that differs at one revision is a failure at once. */
+async function converged(cluster: SimCluster): Promise<boolean> {
+  const hashes = new Map<number, { name: string; hash: number }>();
+  for (const { peer, name } of cluster.members) {
+    if (peer === undefined) return false;
+    const { header, hash } = await peer.services.maintenance.hashKv(0, ANY_CALL);
+    const other = [...hashes.values()][0];
+    if (hashes.has(header.revision) && other?.hash !== hash) {
+      cluster.world.fail(`${other?.name} and ${name} differ at revision ${header.revision}`);
+    }
+    hashes.set(header.revision, { name, hash });
+  }
+  return hashes.size === 1;
+}
+
+function judge(
+  world: World,
+  parts: { clients: Clients; history: EventHistory; watchers: readonly WatchClient[] },
+): number {
+  if (world.failure !== undefined) return 0;
+  const { clients, history, watchers } = parts;
+  for (const watcher of watchers) watcher.check(history);
+  const verdict = checkLinearizable(clients.operations, { events: history.events });
+  if (verdict.ok) return verdict.steps;
+  world.fail(`not linearizable: ${verdict.reason}`);
+  return 0;
+}
+
+function summary(
+  seed: number,
+  parts: {
+    world: World;
+    cluster: SimCluster;
+    clients: Clients;
+    history: EventHistory;
+    searchSteps: number;
+  },
+): SimulationResult {
+  const { world, cluster, clients, history, searchSteps } = parts;
+  const { operations } = clients;
+  return {
+    seed,
+    failure: world.failure,
+    trace: world.trace,
+    members: cluster.members.length,
+    operations: operations.length,
+    acknowledged: operations.filter(({ outcome }) => typeof outcome === "object").length,
+    unknown: operations.filter(({ outcome }) => outcome === "unknown").length,
+    revisions: history.events.size,
+    starts: cluster.starts,
+    events: world.events,
+    searchSteps,
+  };
+}
+
+function textOfError(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
