@@ -12,8 +12,10 @@ import { grpcServices } from "./grpc/grpc-door.ts";
 import { GrpcServer, isGrpc } from "./grpc/server.ts";
 import { withCors } from "./http/cors.ts";
 import { serveFetch } from "./http/fetch-adapter.ts";
-import { createGateway, isGatewayTarget } from "./http/gateway.ts";
+import { createGateway, isGatewayTarget, isUnaryTarget } from "./http/gateway.ts";
+import { GatewaySockets } from "./http/gateway-websocket.ts";
 import { clientRoutes, metricsRoutes } from "./http/routes.ts";
+import { refuseUpgrade } from "./http/upgrade.ts";
 import type { HttpHandler } from "./http2/http-handler.ts";
 import { createHttp1Server } from "./http2/http1-exchange.ts";
 import { serveHttp } from "./http2/http2-exchange.ts";
@@ -141,9 +143,11 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
         origins: listedOrigins(config),
       })
     : undefined;
-  http1.on("upgrade", (request, socket) => {
+  const sockets = wanted.link && config.gateway ? gatewaySockets(options) : undefined;
+  http1.on("upgrade", (request, socket, head) => {
     if (link?.owns(request) === true) return;
-    socket.end("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    if (sockets?.owns(request) === true) sockets.upgrade(request, socket, head);
+    else refuseUpgrade(socket, 404);
   });
   const server = new Http2Server({
     http1,
@@ -163,12 +167,21 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
   return {
     close: async () => {
       link?.close();
+      sockets?.close();
       await server.close(GRACE_MILLISECONDS);
     },
   };
 }
 
-/** The link takes pages of listed origins only: "*" is CORS's word, and doesn't open it. */
+function gatewaySockets({ config, methods }: ClientDoorOptions): GatewaySockets {
+  return new GatewaySockets({
+    gateway: createGateway(methods),
+    isUnary: (target) => isUnaryTarget(methods, target),
+    origins: listedOrigins(config),
+  });
+}
+
+/** WebSockets take pages of listed origins only: "*" is CORS's word, and doesn't open them. */
 function listedOrigins(config: Config): string[] {
   return config.corsOrigins.filter((origin) => origin !== "*");
 }

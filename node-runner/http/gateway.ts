@@ -41,7 +41,7 @@ const HTTP_STATUS: Readonly<Record<StatusName, number>> = {
 };
 
 /** Base64 and escapes: what a request's JSON may take for the same protobuf bytes. */
-const JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
+export const GATEWAY_JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
 
 const JSON_HEADERS = { "content-type": "application/json" };
 
@@ -52,11 +52,13 @@ export function isGatewayTarget(target: string): boolean {
 
 export function createGateway(services: ProtoServices): HttpHandler {
   return (request, response) => {
-    const path = (request.target.split("?")[0] as string).replace(/^\/v3(beta)?\//, "");
-    const name = GATEWAY_PATHS.get(path);
-    if (name === undefined) return refuse(response, new RpcError("notFound", "Not Found"));
+    const name = methodNameOf(request.target);
+    if (name === undefined) {
+      return refuseUnread(request, response, { error: new RpcError("notFound", "Not Found") });
+    }
     if (request.method !== "POST") {
-      return refuse(response, new RpcError("unimplemented", "Method Not Allowed"), 405);
+      const error = new RpcError("unimplemented", "Method Not Allowed");
+      return refuseUnread(request, response, { error, status: 405 });
     }
     const [service, methodName] = name.split("/") as [string, string];
     const method = services[service]?.[methodName];
@@ -65,11 +67,22 @@ export function createGateway(services: ProtoServices): HttpHandler {
         services[service] === undefined
           ? `unknown service ${service}`
           : `unknown method ${methodName} for service ${service}`;
-      return refuse(response, new RpcError("unimplemented", text));
+      return refuseUnread(request, response, { error: new RpcError("unimplemented", text) });
     }
     if (method.kind === "unary") void answerUnary(method, request, response);
     else answerStream(method, request, response);
   };
+}
+
+/** Whether the method behind a target takes one request, or there is none. */
+export function isUnaryTarget(services: ProtoServices, target: string): boolean {
+  const [service = "", method = ""] = (methodNameOf(target) ?? "").split("/");
+  return (services[service]?.[method]?.kind ?? "unary") === "unary";
+}
+
+/** `package.Service/Method` of a target. */
+function methodNameOf(target: string): string | undefined {
+  return GATEWAY_PATHS.get((target.split("?")[0] as string).replace(/^\/v3(beta)?\//, ""));
 }
 
 async function answerUnary(
@@ -78,9 +91,12 @@ async function answerUnary(
   response: HttpResponse,
 ): Promise<void> {
   try {
-    const body = await readBody(request, JSON_BYTES_MAX);
+    const body = await readBody(request, GATEWAY_JSON_BYTES_MAX);
     if (body === undefined) {
-      throw new RpcError("resourceExhausted", `the request is longer than ${JSON_BYTES_MAX} bytes`);
+      throw new RpcError(
+        "resourceExhausted",
+        `the request is longer than ${GATEWAY_JSON_BYTES_MAX} bytes`,
+      );
     }
     const message = messageOf(method, body.toString("utf8"));
     const answer = await method.handle(message, callOf(request, response));
@@ -102,9 +118,11 @@ function answerStream(
     if (isOver) return;
     isOver = true;
     if (!response.isOver) {
-      if (!response.hasHead) response.writeHead(200, JSON_HEADERS);
-      if (error === undefined) response.end();
-      else response.end(`${JSON.stringify({ error: errorBody(rpcErrorOf(error)) })}\n`);
+      const failure = error === undefined ? undefined : rpcErrorOf(error);
+      const status = HTTP_STATUS[failure?.status ?? "ok"];
+      if (!response.hasHead) response.writeHead(status, JSON_HEADERS);
+      if (failure === undefined) response.end();
+      else response.end(`${JSON.stringify({ error: statusOf(failure) })}\n`);
     }
     handler.closed();
   };
@@ -123,7 +141,7 @@ function answerStream(
   );
   response.onDrain(() => isOver || handler.drained());
   response.onAbort(() => finish());
-  const splitter = new JsonSplitter(JSON_BYTES_MAX);
+  const splitter = new JsonSplitter(GATEWAY_JSON_BYTES_MAX);
   const take = (texts: () => readonly string[]): void => {
     if (isOver) return;
     try {
@@ -169,13 +187,30 @@ function rpcErrorOf(error: unknown): RpcError {
   return new RpcError("unknown", error instanceof Error ? error.message : String(error));
 }
 
-/** google.rpc.Status as JSON; `error` repeats the text for old clients. */
-function errorBody(error: RpcError) {
-  return { error: error.message, code: STATUS[error.status], message: error.message, details: [] };
+/** google.rpc.Status as JSON. */
+function statusOf(error: RpcError) {
+  return { code: STATUS[error.status], message: error.message, details: [] };
+}
+
+/**
+ * Refuses once the body has come: an answer before it ends in a reset over HTTP/2, which some
+ * clients take for a failure of the connection.
+ */
+function refuseUnread(
+  request: HttpRequest,
+  response: HttpResponse,
+  refusal: { error: RpcError; status?: number },
+): void {
+  readBody(request, GATEWAY_JSON_BYTES_MAX).then(
+    () => refuse(response, refusal.error, refusal.status),
+    // The client is gone.
+    () => undefined,
+  );
 }
 
 function refuse(response: HttpResponse, error: RpcError, status = HTTP_STATUS[error.status]): void {
   if (response.isOver) return;
   if (!response.hasHead) response.writeHead(status, JSON_HEADERS);
-  response.end(JSON.stringify(errorBody(error)));
+  // `error` repeats the text for clients of etcd 3.4 and older.
+  response.end(JSON.stringify({ error: error.message, ...statusOf(error) }));
 }

@@ -19,6 +19,7 @@ import type { LinkOptions } from "../../shared/peer/link-service.ts";
 import type { Services } from "../../shared/peer/services.ts";
 import { WireError } from "../../shared/wire/cbor.ts";
 import { joinBatches } from "../../shared/wire/link-codec.ts";
+import { isOriginAllowed, refuseUpgrade } from "../http/upgrade.ts";
 
 export interface LinkDoorOptions {
   readonly clusterId: bigint;
@@ -97,11 +98,7 @@ class Door implements LinkDoor {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const refusal = this.#refusal(request);
     if (refusal !== undefined) {
-      socket.end(
-        `HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n` +
-          `Content-Length: ${refusal.length}\r\n\r\n${refusal}`,
-      );
-      return;
+      return refuseUpgrade(socket, 403, refusal);
     }
     this.#sockets.handleUpgrade(request, socket, head, (link) => this.#serve(link));
   }
@@ -217,10 +214,8 @@ class Door implements LinkDoor {
         return "without a configured secret the link serves loopback only: set one, or call 127.0.0.1";
       }
     }
-    const { origin } = request.headers;
-    if (origin === undefined || this.#options.origins.includes(origin)) return undefined;
-    if (URL.canParse(origin) && new URL(origin).host === host) return undefined;
-    return `origin ${origin} is not allowed: list it in the peer's configuration`;
+    if (isOriginAllowed(request, this.#options.origins)) return undefined;
+    return `origin ${request.headers.origin} is not allowed: list it in the peer's configuration`;
   }
 }
 

@@ -14,6 +14,7 @@ import type { Host, PeerInbox } from "../../shared/peer/host.ts";
 import type { PeerCall } from "../../shared/wire/peer-call.ts";
 import { PEER_VERSION, PEER_VERSION_MIN } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
+import { refuseUpgrade } from "../http/upgrade.ts";
 import type { PeerIdentity } from "./dialler.ts";
 import { PEER_PATH } from "./dialler.ts";
 import { CLOSE, FrameSocket } from "./frame-socket.ts";
@@ -52,15 +53,15 @@ export class PeerListener {
   attach(server: Server): void {
     server.on("upgrade", (request, socket, head) => {
       if (pathOf(request) === PEER_PATH) return this.upgrade(request, socket, head);
-      if (server.listenerCount("upgrade") === 1) refuseUpgrade(socket, "404 Not Found");
+      if (server.listenerCount("upgrade") === 1) refuseUpgrade(socket, 404);
     });
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Browsers always name an origin: scripts in them have no business here.
-    if (request.headers.origin !== undefined) return refuseUpgrade(socket, "403 Forbidden");
+    if (request.headers.origin !== undefined) return refuseUpgrade(socket, 403);
     if (this.#closed || this.#handshakes >= LIMITS.peerHandshakesMax) {
-      return refuseUpgrade(socket, "503 Service Unavailable");
+      return refuseUpgrade(socket, 503);
     }
     this.#server.handleUpgrade(request, socket, head, (accepted) => this.#accept(accepted));
   }
@@ -190,8 +191,4 @@ function sameSecret(a: string, b: string): boolean {
 
 function pathOf(request: IncomingMessage): string {
   return (request.url ?? "").split("?", 1)[0] ?? "";
-}
-
-function refuseUpgrade(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
