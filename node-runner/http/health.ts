@@ -4,6 +4,7 @@
  */
 import type { Hono } from "hono";
 import type { CallContext, PeerStatus, Services } from "../../shared/peer/services.ts";
+import { addGetRoute } from "./get-route.ts";
 
 /** A check waits this long for its read: a probe must not hang with the cluster. */
 const CHECK_MILLISECONDS = 5000;
@@ -21,8 +22,7 @@ interface Check {
 }
 
 export function addHealthRoutes(app: Hono, services: Services): void {
-  app.all("/health", async (context) => {
-    if (context.req.method !== "GET") return methodNotAllowed();
+  addGetRoute(app, "/health", async (context) => {
     const reason = await healthProblem(services, {
       serializable: context.req.query("serializable") === "true",
       excluded: new Set(context.req.queries("exclude") ?? []),
@@ -37,10 +37,6 @@ export function addHealthRoutes(app: Hono, services: Services): void {
     linearizableRead(services),
     nonLearner(services),
   ]);
-}
-
-function methodNotAllowed(): Response {
-  return new Response("Method Not Allowed\n", { status: 405, headers: { allow: "GET" } });
 }
 
 /** Why the member is not healthy, in etcd's words and order; empty: it is. */
@@ -63,8 +59,7 @@ async function healthProblem(
 }
 
 function addChecks(app: Hono, path: string, checks: readonly Check[]): void {
-  app.all(path, async (context) => {
-    if (context.req.method !== "GET") return methodNotAllowed();
+  addGetRoute(app, path, (context) => {
     const excluded = new Set(context.req.queries("exclude") ?? []);
     const verbose = context.req.query("verbose") !== undefined;
     return answer(
@@ -74,7 +69,8 @@ function addChecks(app: Hono, path: string, checks: readonly Check[]): void {
     );
   });
   for (const check of checks) {
-    app.get(`${path}/${check.name}`, () => answer(`${path}/${check.name}`, [check], false));
+    const own = `${path}/${check.name}`;
+    addGetRoute(app, own, () => answer(own, [check], false));
   }
 }
 

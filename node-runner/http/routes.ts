@@ -13,6 +13,7 @@ import {
   type Services,
 } from "../../shared/peer/services.ts";
 import { QUORATE_VERSION } from "../version.ts";
+import { addGetRoute } from "./get-route.ts";
 import { addHealthRoutes } from "./health.ts";
 
 const LOCAL_CALL: CallContext = {
@@ -34,8 +35,8 @@ function versions(): Record<string, string> {
 /** For the client port. */
 export function clientRoutes(services: Services, metrics: Registry): Hono {
   const app = metricsRoutes(services, metrics);
-  app.get("/version", (context) => context.json(versions()));
-  app.get("/debug/vars", (context) => {
+  addGetRoute(app, "/version", (context) => context.json(versions()));
+  addGetRoute(app, "/debug/vars", (context) => {
     const { rss, heapUsed, external } = process.memoryUsage();
     return context.json({ cmdline: process.argv, memstats: { rss, heapUsed, external } });
   });
@@ -46,7 +47,7 @@ export function clientRoutes(services: Services, metrics: Registry): Hono {
 export function metricsRoutes(services: Services, metrics: Registry): Hono {
   const app = new Hono();
   addHealthRoutes(app, services);
-  app.get("/metrics", async () => {
+  addGetRoute(app, "/metrics", async () => {
     const text = await metrics.metrics();
     return new Response(text, { headers: { "content-type": metrics.contentType } });
   });
@@ -56,8 +57,8 @@ export function metricsRoutes(services: Services, metrics: Registry): Hono {
 /** For the peer port: who is who, as joining members and tools ask. */
 export function peerRoutes(services: Services): Hono {
   const app = new Hono();
-  app.get("/version", (context) => context.json(versions()));
-  app.get("/members", async () => {
+  addGetRoute(app, "/version", (context) => context.json(versions()));
+  addGetRoute(app, "/members", async () => {
     const { header, members } = await services.cluster.memberList(
       { linearizable: false },
       LOCAL_CALL,
