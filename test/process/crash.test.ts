@@ -34,14 +34,20 @@ function clientOf(member: Member): EtcdClient {
   return client;
 }
 
-/** The member that leads, as a member that answers says. */
+/** The member that leads, as one that answers says; waits for an election to end. */
 async function leader(): Promise<Member> {
-  for (const member of cluster.members) {
-    if (!member.child.running) continue;
-    const { header, leader: leaderId } = await clientOf(member).status();
-    if (header?.memberId === leaderId) return member;
-  }
-  throw new Error("no running member leads");
+  let found: Member | undefined;
+  const look = async (): Promise<boolean> => {
+    for (const member of cluster.members) {
+      const status = await clientOf(member)
+        .status()
+        .catch(() => undefined);
+      if (status !== undefined && status.header?.memberId === status.leader) found = member;
+    }
+    return found !== undefined;
+  };
+  await expect.poll(look, { timeout: 10_000 }).toBe(true);
+  return found as Member;
 }
 
 /**
@@ -82,6 +88,16 @@ class Load {
   }
 }
 
+/** A channel that saw its member dead may go on refusing for a while after the restart. */
+function isServing(member: Member): Promise<boolean> {
+  return clientOf(member)
+    .status()
+    .then(
+      () => true,
+      () => false,
+    );
+}
+
 async function stored(member: Member): Promise<Map<string, string>> {
   const { kvs } = await clientOf(member).range({ key: utf8("w"), rangeEnd: utf8("x") });
   return new Map(kvs.map(({ key, value }) => [textOf(key), textOf(value)]));
@@ -111,6 +127,7 @@ test("kill -9 of the leader under load loses no acknowledged write, and clients 
     await load.stop();
   }
   for (const member of cluster.members) {
+    await expect.poll(() => isServing(member), { timeout: 10_000 }).toBe(true);
     const present = await stored(member);
     const lost = [...load.acknowledged].filter(([key, value]) => present.get(key) !== value);
     expect(lost).toEqual([]);
@@ -126,6 +143,7 @@ test("kill -9 of all members at once loses no acknowledged write", async () => {
     await load.stop();
   }
   await Promise.all(cluster.members.map((member) => member.start()));
+  await expect.poll(() => isServing(cluster.members[0] as Member), { timeout: 10_000 }).toBe(true);
   const present = await stored(cluster.members[0] as Member);
   const lost = [...load.acknowledged].filter(([key, value]) => present.get(key) !== value);
   expect(lost).toEqual([]);
