@@ -32,7 +32,8 @@ export class Member {
   readonly address: string;
   readonly dataDir: string;
   readonly #program: Program;
-  readonly #flags: readonly string[];
+  /** What the program is started with. */
+  readonly flags: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
   #child: Child | undefined;
 
@@ -48,7 +49,7 @@ export class Member {
     this.address = options.address;
     this.dataDir = options.dataDir;
     this.#program = options.program;
-    this.#flags = options.flags;
+    this.flags = options.flags;
     this.#env = options.env;
   }
 
@@ -60,7 +61,7 @@ export class Member {
   async start(): Promise<void> {
     this.#child = await Child.start({
       command: this.#program.command,
-      args: [...this.#program.args, ...this.#flags],
+      args: [...this.#program.args, ...this.flags],
       env: this.#env,
       cwd: dirname(this.dataDir),
       readyText: READY_TEXT,
@@ -141,7 +142,8 @@ export async function startEtcd(options: ClusterOptions = {}): Promise<Cluster> 
   return startCluster({ label: "etcd", command, args: [] }, options);
 }
 
-const MAIN = fileURLToPath(new URL("../../node-runner/main.ts", import.meta.url));
+/** The peer's entry, to be run with this Node. */
+export const MAIN = fileURLToPath(new URL("../../node-runner/main.ts", import.meta.url));
 
 /** Quorate's peers, started directly (not through npx), so that signals reach them. */
 export async function startQuorate(options: ClusterOptions = {}): Promise<Cluster> {
