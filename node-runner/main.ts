@@ -6,10 +6,8 @@ import { ConfigError, parseArguments, type Config } from "./config/config.ts";
 import { helpText } from "./config/flags.ts";
 import { Logger } from "./logger.ts";
 import { startMember, type RunningMember } from "./member.ts";
+import { onParentGone } from "./parent-pipe.ts";
 import { QUORATE_VERSION, VERSION_TEXT } from "./version.ts";
-
-/** Set for children whose standard input closes when their parent dies: they stop then. */
-const PARENT_PIPE = "QUORATE_PARENT_PIPE";
 
 /**
  * A member that can't stop by then is ended all the same: supervisors expect it gone within 1.5 s.
@@ -83,10 +81,7 @@ function stopper(logger: Logger) {
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
     process.on(signal, () => ask(signal));
-  if (process.env[PARENT_PIPE] !== undefined) {
-    process.stdin.on("end", () => ask("the parent process is gone")).resume();
-    process.stdin.on("error", () => undefined);
-  }
+  onParentGone(() => ask("the parent process is gone"));
   return state;
 }
 

@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { onParentGone } from "../parent-pipe.ts";
 import { startEdge, type RunningEdge } from "./edge.ts";
 import { MemberProcess } from "./member.ts";
 import {
@@ -50,12 +51,12 @@ async function main(): Promise<void> {
   }
   await demandFreePorts(options);
   const running = new Running();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      if (!running.isStopping) say("\nquorate: stopping");
-      void running.stop().then(() => process.exit(0));
-    });
-  }
+  const stop = (): void => {
+    if (!running.isStopping) say("\nquorate: stopping");
+    void running.stop().then(() => process.exit(0));
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+  onParentGone(stop);
   try {
     await startAll(options, running);
   } catch (error) {
@@ -145,9 +146,8 @@ function memberFlags(member: MemberPorts, options: StartOptions, dataDir: string
 function introduction(options: StartOptions): string {
   const endpoints = options.members.map((member) => `127.0.0.1:${member.clientPort}`).join(",");
   const client =
-    'node --input-type=module -e \'import { connect } from "./shared/client/index.ts"; ' +
-    `const store = await connect({ endpoints: ["${clientUrl(options.members[0] as MemberPorts)}"] }); ` +
-    'await store.put("greeting", "hello"); console.log((await store.get("greeting"))?.text()); await store.close()\'';
+    `import { connect } from "quorate/client"; const store = connect({ endpoints: ["${clientUrl(options.members[0] as MemberPorts)}"] }); ` +
+    'await store.put("greeting", "hello"); console.log((await store.get("greeting")).value); await store.close()';
   const lines = ["", "Try:"];
   if (options.edgePort !== undefined) {
     const edge = `http://127.0.0.1:${options.edgePort}`;
@@ -157,7 +157,7 @@ function introduction(options: StartOptions): string {
   }
   lines.push(
     `  ETCDCTL_API=3 etcdctl --endpoints=${endpoints} put greeting hello`,
-    `  npx ${client}`,
+    `  npx node --input-type=module -e '${client}'`,
     "  npm test",
     "",
   );

@@ -6,9 +6,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { createWriteStream, type WriteStream } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-
-/** Set for children whose standard input closes when their parent dies: they stop then. */
-export const PARENT_PIPE = "QUORATE_PARENT_PIPE";
+import { PARENT_PIPE } from "../parent-pipe.ts";
 
 /** What a member logs once it serves and a leader is known. */
 const READY_TEXT = "ready to serve client requests";
