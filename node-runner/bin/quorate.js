@@ -5,14 +5,15 @@
  * process dies (its standard input closes).
  */
 import { spawn } from "node:child_process";
-import { enableCompileCache } from "node:module";
+import * as nodeModule from "node:module";
 import { join } from "node:path";
 import { isModern, missingNodeText, modernNode, projectRoot } from "./modern-node.js";
 
 const main = join(projectRoot, "node-runner", "main.ts");
 
 if (isModern()) {
-  enableCompileCache?.();
+  // Imported by name it would stop an older Node, which lacks it, before this line.
+  nodeModule.enableCompileCache?.();
   const { main: run } = await import(main);
   await run(process.argv.slice(2));
 } else {
