@@ -41,7 +41,7 @@ async function run(config: Config, logger: Logger): Promise<void> {
   logger.report("info", "starting quorate", {
     version: QUORATE_VERSION,
     pid: process.pid,
-    ...config.texts,
+    ...config.shown,
   });
   try {
     stop.member = await startMember({
@@ -99,7 +99,9 @@ function reportRuntimeWarnings(logger: Logger): void {
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
+  const { message, cause } = error;
+  if (!(cause instanceof Error) || message.includes(cause.message)) return message;
+  return `${message}: ${cause.message}`;
 }
 
 if (import.meta.main) await main(process.argv.slice(2));

@@ -51,8 +51,8 @@ export interface Config {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** Things to say once the log is open. */
   readonly warnings: readonly string[];
-  /** Every flag with its text, as the log shows the configuration at start. */
-  readonly texts: Readonly<Record<string, string>>;
+  /** Every flag with its value, as the log shows the configuration at start. */
+  readonly shown: Readonly<Record<string, string | number | boolean>>;
 }
 
 export type ParsedArguments =
@@ -189,8 +189,15 @@ class Values {
     return this.#texts.get(name) ?? known.default;
   }
 
-  all(): Record<string, string> {
-    return Object.fromEntries(FLAGS.map((each) => [each.name, this.text(each.name)]));
+  /** Each flag's checked value: tools look for numbers and booleans as such in the log. */
+  all(): Record<string, string | number | boolean> {
+    const shown = ({ name, kind }: Flag): string | number | boolean => {
+      if (kind === "boolean") return this.boolean(name);
+      return kind === "integer" || kind === "milliseconds"
+        ? Number(this.text(name))
+        : this.text(name);
+    };
+    return Object.fromEntries(FLAGS.map((each) => [each.name, shown(each)]));
   }
 
   choice<Choice extends string>(name: string, choices: readonly Choice[]): Choice {
@@ -296,7 +303,7 @@ function check(texts: ReadonlyMap<string, string>, warnings: readonly string[]):
     corsOrigins: values.urls("cors"),
     logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
     warnings,
-    texts: values.all(),
+    shown: values.all(),
   };
 }
 

@@ -108,14 +108,21 @@ function claim(files: Files, options: StorageOptions): boolean {
 }
 
 function openLog(files: Files, options: StorageOptions): WriteAheadLog {
-  return WriteAheadLog.open({
-    files,
-    directory: options.walDir ?? `${memberPath(options.dataDir)}/wal`,
-    identity: options.identity,
-    salt: randomInt(2 ** 32),
-    onFault: options.onFault,
-    ...(options.walSegmentBytes !== undefined && { segmentBytes: options.walSegmentBytes }),
-  });
+  const directory = options.walDir ?? `${memberPath(options.dataDir)}/wal`;
+  try {
+    return WriteAheadLog.open({
+      files,
+      directory,
+      identity: options.identity,
+      salt: randomInt(2 ** 32),
+      onFault: options.onFault,
+      ...(options.walSegmentBytes !== undefined && { segmentBytes: options.walSegmentBytes }),
+    });
+  } catch (cause) {
+    // The system's errors don't always name the file.
+    if ((cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    throw new Error(`the write-ahead log in ${directory} can't be opened`, { cause });
+  }
 }
 
 function openBackend(files: Files, options: StorageOptions, log: WriteAheadLog): LmdbBackend {

@@ -30,19 +30,18 @@ afterEach(async () => {
   removeTempDir(directory);
 });
 
-async function spawn(args: readonly string[]): Promise<Child> {
-  const child = await Child.start({
-    command: process.execPath,
-    args: [MAIN, ...args],
-    cwd: directory,
-  });
+const PROGRAM = { command: process.execPath, args: [MAIN] };
+
+async function spawn(args: readonly string[], program = PROGRAM): Promise<Child> {
+  const { command } = program;
+  const child = await Child.start({ command, args: [...program.args, ...args], cwd: directory });
   children.push(child);
   return child;
 }
 
 /** The error line of a start that must fail: exit code 1, one line of level error, no other text. */
-async function refusal(args: readonly string[]): Promise<string> {
-  const child = await spawn(args);
+async function refusal(args: readonly string[], program = PROGRAM): Promise<string> {
+  const child = await spawn(args, program);
   const timer = setTimeout(() => child.kill("SIGKILL"), REFUSAL_MILLISECONDS);
   await child.ended();
   clearTimeout(timer);
@@ -133,6 +132,20 @@ test("an address of another machine and a folder that can't be made are named", 
   writeFileSync(join(directory, "file"), "");
   const dataDir = join(directory, "file", "data");
   expect(await refusal(memberFlags({ ...urls, dataDir }))).toContain(dataDir);
+});
+
+test("a disk without room for the log is named; with room it starts", async () => {
+  const urls = await freeUrls();
+  // Files may have 10 MiB (in blocks of 512 bytes), the log's first segment wants 64.
+  const script = 'ulimit -f 20000; exec "$0" "$@"';
+  const text = await refusal(memberFlags(urls), {
+    command: "/bin/sh",
+    args: ["-c", script, process.execPath, MAIN],
+  });
+  expect(text).toContain(`the write-ahead log in ${join(directory, "data")}`);
+  expect(text).toContain("EFBIG");
+  const child = await spawn(memberFlags(urls));
+  await child.logged("ready to serve client requests", 20_000);
 });
 
 describe("data directories", () => {
