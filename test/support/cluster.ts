@@ -19,7 +19,8 @@ export interface ClusterOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-interface Program {
+/** What runs a member; it takes etcd's flags behind its own arguments. */
+export interface Program {
   readonly label: string;
   readonly command: string;
   readonly args: readonly string[];
@@ -146,6 +147,9 @@ export async function startEtcd(options: ClusterOptions = {}): Promise<Cluster> 
 export const MAIN = fileURLToPath(new URL("../../node-runner/main.ts", import.meta.url));
 
 /** Quorate's peers, started directly (not through npx), so that signals reach them. */
-export async function startQuorate(options: ClusterOptions = {}): Promise<Cluster> {
-  return startCluster({ label: "quorate", command: process.execPath, args: [MAIN] }, options);
+export async function startQuorate(
+  options: ClusterOptions & { readonly program?: Program } = {},
+): Promise<Cluster> {
+  const direct = { label: "quorate", command: process.execPath, args: [MAIN] };
+  return startCluster(options.program ?? direct, options);
 }
