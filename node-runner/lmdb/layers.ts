@@ -33,6 +33,14 @@ export function layeredScan(layers: readonly Overlay[], base: Environment, scan:
   const { start, end } = options;
   if (start !== undefined && end !== undefined && isEmptyRange(start, end)) return;
   const overlay = new OverlayCursor(layers, table, options);
+  const deleted = !overlay.atEnd && overlay.value === DELETED;
+  if (options.firstOnly === true && start !== undefined && transaction === undefined && !deleted) {
+    const row = base.first(table, start);
+    if (row !== undefined && (overlay.atEnd || overlay.compareTo(row.key) > 0)) {
+      visit(row.key, row.value);
+    } else if (!overlay.atEnd) visit(overlay.key, overlay.value);
+    return;
+  }
   if (overlay.atEnd) {
     base.scan(table, options, visit, transaction);
     return;

@@ -295,7 +295,7 @@ export function findRow(
   const start = revision === undefined ? escapeKey(key, 1) : keyRowsAtMost(key, revision);
   const prefix = revision === undefined ? start.length - 1 : start.length - SUFFIX_BYTES;
   let found: FoundRow | undefined;
-  reader.scan("key", { start }, (row, value) => {
+  reader.scan("key", { start, firstOnly: true }, (row, value) => {
     if (row.length === prefix + SUFFIX_BYTES && startsAlike(row, start, prefix)) {
       found = { row, value };
     }

@@ -38,6 +38,16 @@ function rowsOf(reader: BackendReader, table: Table, options: ScanOptions = {}):
   return rows;
 }
 
+/** As `rowsOf`, of the first row at or behind `start`. */
+function firstRowOf(reader: BackendReader, table: Table, start: Bytes): string[] {
+  const rows: string[] = [];
+  reader.scan(table, { start, firstOnly: true }, (key, value) => {
+    rows.push(`${hexOf(key)}=${hexOf(value)}`);
+    return false;
+  });
+  return rows;
+}
+
 function textsOf(reader: BackendReader, table: Table, options: ScanOptions = {}): string[] {
   const keys: string[] = [];
   reader.scan(table, options, (key) => {
@@ -567,8 +577,12 @@ async function randomRun(backend: Backend, prng: Prng, replay: string): Promise<
     const key = randomKey(prng);
     const expected = model.get(table)?.get(hexOf(key))?.[1];
     expect(backend.get(table, key), replay).toEqual(expected);
+    const first = modelRange(rows, { start: key }).slice(0, 1);
+    expect(firstRowOf(backend, table, key), replay).toEqual(first);
     if (pinned !== undefined) {
       expect(rowsOf(pinned.pin, "key", options), replay).toEqual(modelRange(pinned.rows, options));
+      const first = modelRange(pinned.rows, { start: key }).slice(0, 1);
+      expect(firstRowOf(pinned.pin, "key", key), replay).toEqual(first);
     }
     if (prng.chance(0.05)) {
       pinned?.pin.release();
