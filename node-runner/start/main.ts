@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { onParentGone } from "../parent-pipe.ts";
-import { startEdge, type RunningEdge } from "./edge.ts";
+import type { RunningEdge } from "./edge.ts";
 import { MemberProcess } from "./member.ts";
 import {
   OptionError,
@@ -121,7 +121,13 @@ async function startLocalEdge(
   running: Running,
   port: number,
 ): Promise<void> {
-  running.edge = await startEdge({ port, peers: options.members.map(clientUrl) });
+  // Loaded only now: wrangler is large, and help or a refusal shouldn't wait for it.
+  const { startEdge } = await import("./edge.ts");
+  running.edge = await startEdge({
+    port,
+    peers: options.members.map(clientUrl),
+    dataDir: join(resolve(ROOT, options.dataDir), "edge"),
+  });
   say(`quorate: the edge worker serves on http://127.0.0.1:${port}`);
 }
 

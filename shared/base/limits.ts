@@ -179,6 +179,23 @@ export const LIMITS = {
    */
   leaseDriftShare: 0.01,
 
+  /** The edge's deadline for an answer, and the longest that a caller may ask for. */
+  edgeTimeoutMilliseconds: 5000,
+  edgeTimeoutMillisecondsMax: 60_000,
+  /** A JSON body at the edge: the largest request as base64, with room for its names. */
+  edgeJsonBytesMax: 3 * MIB,
+  /** Keys in one JSON listing of the edge: by default, and at most. */
+  edgePageKeys: 1000,
+  edgePageKeysMax: 10_000,
+  /** Silence on a watch after which the edge sends a comment, so that proxies keep the stream open. */
+  edgeKeepaliveMilliseconds: 15_000,
+  /**
+   * How long a lease hub gathers keepalives before it sends them on as one message, and how many
+   * may wait.
+   */
+  hubGatherMilliseconds: 75,
+  hubWaitingMax: 20_000,
+
   /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,
   snapshotWindowChunks: 8,

@@ -71,14 +71,18 @@ export class LeaseKeeper {
   drop(lease: HeldLease): void {
     this.#leases.delete(lease);
     if (this.#leases.size === 0) {
-      clearTimeout(this.#timer);
-      this.#timerAt = Infinity;
+      this.#stopTimer();
     }
   }
 
   close(): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     this.#leases.clear();
+  }
+
+  #stopTimer(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timerAt = Infinity;
   }
 
   /** One timer, for what is due first. */
@@ -86,7 +90,7 @@ export class LeaseKeeper {
     let earliest = Infinity;
     for (const lease of this.#leases) earliest = Math.min(earliest, lease.dueAt);
     if (earliest >= this.#timerAt || earliest === Infinity) return;
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     this.#timerAt = earliest;
     this.#timer = setTimeout(
       () => {

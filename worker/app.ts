@@ -1,0 +1,139 @@
+/**
+ * The edge as a Hono app: a stateless proxy to the peers with an HTTP API of its own, free of any
+ * runtime (workerd, Node and other fetch runtimes serve it alike). Linearization stays in the
+ * cluster: no answer comes from a cache.
+ *
+ *   GET PUT DELETE /kv          one key (?key= or /kv/<percent-encoded>), or a range (?prefix=
+ * ?from=&to= ?all)
+ *   POST /txn                   if, do, else
+ *   POST /lease                 and POST /lease/<id>/keepalive, GET and DELETE /lease/<id>
+ *   GET /watch                  server-sent events
+ *   POST /v3/...                etcd's JSON gateway, at a peer
+ *   /link                       the link protocol, by WebSocket or POST
+ *   GET /healthz
+ */
+import { Hono } from "hono";
+import type { Context } from "hono";
+import { checkAccess } from "./access.ts";
+import { configOf } from "./config.ts";
+import type { EdgeEnv } from "./config.ts";
+import type { Exchange } from "./exchange.ts";
+import { proxyGateway } from "./gateway.ts";
+import { deleteKeys, getKeys, putKey } from "./kv-routes.ts";
+import { proxyLink } from "./link-proxy.ts";
+import { HttpError, problemResponse } from "./problem.ts";
+import { grantLease, keepLease, revokeLease, showLease } from "./lease-routes.ts";
+import { commitTxn } from "./txn-routes.ts";
+import { Upstream } from "./upstream.ts";
+import { watchKeys } from "./watch-routes.ts";
+
+type Route = (exchange: Exchange, parameter: string | undefined) => Promise<Response> | Response;
+
+type EdgeContext = Context<{ Bindings: EdgeEnv }>;
+
+/**
+ * The upstream's socket, if one was opened, closes when the answer is there; long-lived answers
+ * close it themselves.
+ */
+function serve(route: Route, options: { parameter?: string; lasting?: boolean } = {}) {
+  return async (context: EdgeContext): Promise<Response> => {
+    const env = context.env;
+    const config = configOf(env);
+    const request = context.req.raw;
+    const upstream = new Upstream(config);
+    const parameter =
+      options.parameter === undefined ? undefined : context.req.param(options.parameter);
+    let lasts = false;
+    try {
+      const response = await route({ request, config, env, upstream }, parameter);
+      lasts = options.lasting === true && response.ok;
+      return response;
+    } finally {
+      if (!lasts) upstream.close();
+    }
+  };
+}
+
+/**
+ * The key of `/kv/<key>` as it was written: the framework would decode it as text and lose bytes.
+ */
+function rawKey(url: string): string | undefined {
+  const match = /^[a-z]+:\/\/[^/]+\/kv\/([^?#]*)/.exec(url);
+  return match?.[1];
+}
+
+const withPathKey =
+  (route: Route): Route =>
+  (exchange) =>
+    route(exchange, rawKey(exchange.request.url));
+
+const CORS_HEADERS = {
+  "access-control-allow-methods": "GET, HEAD, PUT, POST, DELETE",
+  "access-control-allow-headers":
+    "authorization, content-type, if-match, if-none-match, last-event-id, x-quorate-secret",
+  "access-control-expose-headers":
+    "etag, location, retry-after, x-quorate-revision, x-quorate-create-revision, " +
+    "x-quorate-version, x-quorate-lease",
+  "access-control-max-age": "600",
+};
+
+export function createApp(): Hono<{ Bindings: EdgeEnv }> {
+  const app = new Hono<{ Bindings: EdgeEnv }>();
+  app.use(async (context, next) => {
+    const config = configOf(context.env);
+    const origin = context.req.header("origin");
+    const listed = origin !== undefined && config.origins.includes(origin);
+    if (listed && context.req.method === "OPTIONS") {
+      const headers = { ...CORS_HEADERS, "access-control-allow-origin": origin, vary: "origin" };
+      return new Response(null, { status: 204, headers });
+    }
+    checkAccess(context.req.raw, config);
+    await next();
+    if (listed && context.res.status !== 101) {
+      context.header("access-control-allow-origin", origin);
+      context.header(
+        "access-control-expose-headers",
+        CORS_HEADERS["access-control-expose-headers"],
+      );
+      context.header("vary", "origin");
+    }
+    return undefined;
+  });
+  for (const path of ["/kv", "/kv/*"]) {
+    app.get(path, serve(withPathKey(getKeys), { lasting: true }));
+    app.put(path, serve(withPathKey(putKey)));
+    app.delete(path, serve(withPathKey(deleteKeys)));
+  }
+  app.post("/txn", serve(commitTxn));
+  app.post("/lease", serve(grantLease));
+  app.get("/lease/:id", serve(showLease, { parameter: "id" }));
+  app.delete("/lease/:id", serve(revokeLease, { parameter: "id" }));
+  app.post("/lease/:id/keepalive", serve(keepLease, { parameter: "id" }));
+  app.get("/watch", serve(watchKeys, { lasting: true }));
+  app.all("/link", serve(proxyLink));
+  app.all("/v3/*", serve(proxyGateway));
+  app.get("/healthz", serve(health));
+  app.notFound((context) => {
+    const text = `${context.req.method} ${context.req.path} is no route of the edge`;
+    return problemResponse(new HttpError(404, `${text}: see GET /kv?key=, POST /txn, GET /watch`));
+  });
+  app.onError((error) => {
+    const response = problemResponse(error);
+    // What the table doesn't explain is a defect of the edge: the operator needs its text.
+    if (response.status === 500) console.error(error);
+    return response;
+  });
+  return app;
+}
+
+/** Healthy while a peer answers that has a leader. */
+async function health({ upstream, config }: Exchange): Promise<Response> {
+  const timeoutMilliseconds = Math.min(2000, config.timeoutMilliseconds);
+  const status = await upstream.call({ method: "status" }, { timeoutMilliseconds });
+  const healthy = status.leader !== 0n;
+  const body = { healthy, revision: status.header.revision, raftTerm: status.header.raftTerm };
+  return Response.json(body, {
+    status: healthy ? 200 : 503,
+    headers: { "cache-control": "no-store", ...(healthy ? {} : { "retry-after": "1" }) },
+  });
+}

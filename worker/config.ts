@@ -1,0 +1,115 @@
+/**
+ * What the edge is told: bindings and variables of the Worker, or the same names in an object on
+ * Node. Wrong settings are refused by name when a request comes, not when the module is loaded.
+ */
+import { RpcError } from "../shared/api/errors.ts";
+import { LIMITS } from "../shared/base/limits.ts";
+import { Endpoints } from "../shared/client/endpoints.ts";
+
+/** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
+export interface LeaseHubStub {
+  /**
+   * One ttl per id in decimal, in order; 0: unknown or expired. Rejects when nothing was confirmed.
+   */
+  keepAlive(ids: readonly string[]): Promise<HubAnswer>;
+}
+
+/** RPC between Worker and Durable Object keeps no classes, so failures travel as values. */
+export type HubAnswer =
+  | {
+      readonly ok: true;
+      readonly ttlSeconds: readonly number[];
+      readonly revision: number;
+      readonly raftTerm: number;
+    }
+  | { readonly ok: false; readonly status: string; readonly message: string };
+
+export interface EdgeEnv {
+  /** Base URLs of the peers' client ports, separated by commas. */
+  readonly QUORATE_PEERS?: string;
+  /**
+   * Secret: what callers show the edge and the edge shows the peers. Without it only loopback is
+   * served.
+   */
+  readonly QUORATE_SECRET?: string;
+  /** Origins of pages that may call from browsers, separated by commas. */
+  readonly QUORATE_ORIGINS?: string;
+  /** Milliseconds within which every answer comes. */
+  readonly QUORATE_TIMEOUT_MS?: string;
+  /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
+  readonly QUORATE_HUB_SHARDS?: string;
+  readonly LEASE_HUB?: { getByName(name: string): LeaseHubStub };
+}
+
+export interface EdgeConfig {
+  readonly endpoints: Endpoints;
+  readonly peers: readonly string[];
+  readonly secret: string | undefined;
+  readonly origins: readonly string[];
+  readonly timeoutMilliseconds: number;
+  readonly hubs: readonly string[];
+}
+
+const known = new Map<string, EdgeConfig>();
+
+/**
+ * The settings of `env`. The peer that answered last is remembered with them, for as long as the
+ * isolate lives.
+ */
+export function configOf(env: EdgeEnv): EdgeConfig {
+  const { QUORATE_PEERS, QUORATE_SECRET, QUORATE_ORIGINS, QUORATE_TIMEOUT_MS } = env;
+  const { QUORATE_HUB_SHARDS } = env;
+  const identity = JSON.stringify([
+    QUORATE_PEERS,
+    QUORATE_SECRET,
+    QUORATE_ORIGINS,
+    QUORATE_TIMEOUT_MS,
+    QUORATE_HUB_SHARDS,
+  ]);
+  const before = known.get(identity);
+  if (before !== undefined) return before;
+  const peers = listOf(QUORATE_PEERS);
+  if (peers.length === 0) {
+    throw misconfigured("QUORATE_PEERS names no peer: set it to http://host:2379,...");
+  }
+  const shards = numberOf("QUORATE_HUB_SHARDS", QUORATE_HUB_SHARDS, { usual: 1, max: 1024 });
+  const config: EdgeConfig = {
+    endpoints: new Endpoints(peers),
+    peers,
+    secret: QUORATE_SECRET === "" ? undefined : QUORATE_SECRET,
+    origins: listOf(QUORATE_ORIGINS),
+    timeoutMilliseconds: numberOf("QUORATE_TIMEOUT_MS", QUORATE_TIMEOUT_MS, {
+      usual: LIMITS.edgeTimeoutMilliseconds,
+      max: LIMITS.edgeTimeoutMillisecondsMax,
+    }),
+    hubs: Array.from({ length: shards }, (_, shard) => `leases:${shard}`),
+  };
+  // A deployment has one configuration; tests have a few. Nothing grows with requests.
+  if (known.size >= 16) known.clear();
+  known.set(identity, config);
+  return config;
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? "")
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}
+
+function numberOf(
+  name: string,
+  text: string | undefined,
+  bounds: { usual: number; max: number },
+): number {
+  if (text === undefined || text === "") return bounds.usual;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > bounds.max) {
+    throw misconfigured(`${name} is a whole number from 1 to ${bounds.max}`);
+  }
+  return value;
+}
+
+function misconfigured(text: string): RpcError {
+  return new RpcError("failedPrecondition", `the edge is not configured: ${text}`);
+}

@@ -1,0 +1,112 @@
+/**
+ * etcd's JSON gateway (`/v3/...`), passed on to a peer as it is, answers streamed. A read goes on
+ * to the next peer when one fails. A write is sent once, to a peer that has just answered: when
+ * that breaks, its outcome is unknown.
+ */
+import { RpcError } from "../shared/api/errors.ts";
+import { LIMITS } from "../shared/base/limits.ts";
+import type { Bytes } from "../shared/base/bytes.ts";
+import { forwardedAuthorization } from "./access.ts";
+import type { Exchange } from "./exchange.ts";
+import type { EdgeConfig } from "./config.ts";
+import { readBody } from "./params.ts";
+import { HttpError } from "./problem.ts";
+
+/** Calls that change nothing, or that do no harm when repeated. */
+const READS =
+  /^\/v3\/(kv\/range|watch|lease\/(keepalive|timetolive|leases)|kv\/lease\/(timetolive|leases)|cluster\/member\/list|maintenance\/(status|hashkv|hash)|auth\/(status|authenticate))$/;
+
+export async function proxyGateway({ request, config }: Exchange): Promise<Response> {
+  if (request.method !== "POST") {
+    throw new HttpError(405, "the gateway takes POST with a JSON body", { allow: "POST" });
+  }
+  const { pathname } = new URL(request.url);
+  const body = await readBody(request, LIMITS.edgeJsonBytesMax);
+  const authorization = forwardedAuthorization(request, config);
+  return sendToPeer(config, {
+    path: pathname,
+    headers: {
+      "content-type": request.headers.get("content-type") ?? "application/json",
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(config.secret === undefined ? {} : { "x-quorate-secret": config.secret }),
+    },
+    body,
+    write: !READS.test(pathname),
+  });
+}
+
+export interface PeerRequest {
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Bytes;
+  /** Sent once only. */
+  readonly write: boolean;
+}
+
+/** One POST to a peer; its answer's head comes within the deadline, its body may go on. */
+export async function sendToPeer(config: EdgeConfig, request: PeerRequest): Promise<Response> {
+  const { endpoints, timeoutMilliseconds } = config;
+  const deadline = Date.now() + timeoutMilliseconds;
+  const reasons: string[] = [];
+  for (let attempt = 0; attempt < endpoints.count && Date.now() < deadline; attempt += 1) {
+    const peer = endpoints.current.replace(/^ws/, "http");
+    const rest = (deadline - Date.now()) / (endpoints.count - attempt);
+    try {
+      if (request.write) {
+        // Nothing is at stake yet: a peer that doesn't answer this is left for the next one.
+        const probe = await head(`${peer}/version`, { method: "GET" }, rest);
+        await probe.body?.cancel();
+      }
+    } catch (error) {
+      reasons.push(`${peer}: ${textOf(error)}`);
+      endpoints.leave(endpoints.current);
+      continue;
+    }
+    try {
+      const body = Uint8Array.from(request.body);
+      const init = { method: "POST", headers: request.headers, body };
+      const answer = await head(
+        peer + request.path,
+        init,
+        request.write ? deadline - Date.now() : rest,
+      );
+      return passOn(answer);
+    } catch (cause) {
+      endpoints.leave(endpoints.current);
+      reasons.push(`${peer}: ${textOf(cause)}`);
+      if (!request.write) continue;
+      throw new RpcError("unavailable", `the link to ${peer} broke: ${textOf(cause)}`, {
+        outcome: "unknown",
+        cause,
+      });
+    }
+  }
+  throw new RpcError("unavailable", `no peer can be reached: ${reasons.join("; ")}`);
+}
+
+/** The response once its head is there; the time runs for the head alone. */
+async function head(url: string, init: RequestInit, milliseconds: number): Promise<Response> {
+  const aborter = new AbortController();
+  const timer = setTimeout(
+    () => aborter.abort(new Error("no answer in time")),
+    Math.max(1, milliseconds),
+  );
+  try {
+    return await fetch(url, { ...init, signal: aborter.signal });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function passOn(answer: Response): Response {
+  const headers = new Headers({ "cache-control": "no-store" });
+  for (const name of ["content-type", "grpc-metadata-content-type"]) {
+    const value = answer.headers.get(name);
+    if (value !== null) headers.set(name, value);
+  }
+  return new Response(answer.body, { status: answer.status, headers });
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

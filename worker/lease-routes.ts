@@ -1,0 +1,104 @@
+/**
+ * Leases over HTTP. Ids are decimal text. A keepalive goes through the lease hub where there is
+ * one, so that thousands of clients cost the peers few messages; its answer is the peers' either
+ * way. A client counts a lease's time from the moment at which it sent the renewal.
+ */
+import { RpcError, STATUS, rpcError } from "../shared/api/errors.ts";
+import type { StatusName } from "../shared/api/errors.ts";
+import type { Exchange } from "./exchange.ts";
+import type { EdgeConfig, EdgeEnv, HubAnswer } from "./config.ts";
+import { jsonBytes } from "./encoding.ts";
+import { membersOf } from "./json-txn.ts";
+import { Params, parseLease, readJson } from "./params.ts";
+import { HttpError } from "./problem.ts";
+
+const NO_STORE = { "cache-control": "no-store" };
+
+export async function grantLease({ request, upstream }: Exchange): Promise<Response> {
+  const { timeoutMilliseconds } = new Params(request.url, []);
+  const { ttl, id } = membersOf(await readJson(request), "the body", ["ttl", "id"]);
+  if (typeof ttl !== "number" || !Number.isSafeInteger(ttl) || ttl < 1) {
+    throw new HttpError(400, "ttl is whole seconds, 1 or more");
+  }
+  if (id !== undefined && typeof id !== "string") {
+    throw new HttpError(400, "id is a lease id as decimal text, or left out");
+  }
+  const answer = await upstream.call(
+    {
+      method: "leaseGrant",
+      id: id === undefined ? 0n : parseLease(id),
+      ttlSeconds: BigInt(ttl),
+    },
+    { timeoutMilliseconds },
+  );
+  const body = { id: `${answer.id}`, ttl: answer.ttlSeconds };
+  const headers = { ...NO_STORE, location: `/lease/${answer.id}` };
+  return Response.json(body, { status: 201, headers });
+}
+
+export async function keepLease(
+  { request, upstream, config, env }: Exchange,
+  idText: string | undefined,
+): Promise<Response> {
+  const { timeoutMilliseconds } = new Params(request.url, []);
+  const id = parseLease(idText ?? "");
+  const hub = hubOf(env, config, id);
+  let ttl: number | undefined;
+  if (hub === undefined) {
+    const call = { method: "leaseKeepAlive", ids: [id] } as const;
+    [ttl] = (await upstream.call(call, { timeoutMilliseconds })).ttlSeconds;
+  } else {
+    [ttl] = confirmed(await hub.keepAlive([`${id}`])).ttlSeconds;
+  }
+  if (ttl === undefined || ttl <= 0) throw rpcError("leaseNotFound");
+  return Response.json({ id: `${id}`, ttl }, { headers: NO_STORE });
+}
+
+export async function showLease(
+  { request, upstream }: Exchange,
+  idText: string | undefined,
+): Promise<Response> {
+  const params = new Params(request.url, ["keys"]);
+  const id = parseLease(idText ?? "");
+  const answer = await upstream.call(
+    { method: "leaseTimeToLive", id, keys: params.flag("keys") },
+    { timeoutMilliseconds: params.timeoutMilliseconds },
+  );
+  if (answer.ttlSeconds < 0) throw rpcError("leaseNotFound");
+  const body = {
+    id: `${id}`,
+    ttl: answer.ttlSeconds,
+    grantedTtl: answer.grantedTtlSeconds,
+    ...(params.flag("keys")
+      ? { keys: answer.keys.map((key) => jsonBytes("key", key, params.encoding)) }
+      : {}),
+  };
+  return Response.json(body, { headers: NO_STORE });
+}
+
+export async function revokeLease(
+  { request, upstream }: Exchange,
+  idText: string | undefined,
+): Promise<Response> {
+  const { timeoutMilliseconds } = new Params(request.url, []);
+  const id = parseLease(idText ?? "");
+  const { header } = await upstream.call({ method: "leaseRevoke", id }, { timeoutMilliseconds });
+  return Response.json({ revision: header.revision }, { headers: NO_STORE });
+}
+
+/** The hub that keeps this lease: always the same one, so that its renewals meet in few batches. */
+export function hubOf(
+  env: EdgeEnv,
+  config: EdgeConfig,
+  id: bigint,
+): ReturnType<NonNullable<EdgeEnv["LEASE_HUB"]>["getByName"]> | undefined {
+  const position = Number(BigInt.asUintN(64, id) % BigInt(config.hubs.length));
+  return env.LEASE_HUB?.getByName(config.hubs[position] ?? "leases:0");
+}
+
+/** A hub's answer, or the error that it stands for. */
+export function confirmed(answer: HubAnswer): HubAnswer & { readonly ok: true } {
+  if (answer.ok) return answer;
+  const status = Object.hasOwn(STATUS, answer.status) ? (answer.status as StatusName) : "unknown";
+  throw new RpcError(status, answer.message);
+}

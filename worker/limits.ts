@@ -1,2 +1,0 @@
-/** Placeholder of the folder until its first part lands. */
-export const HOST = "worker";
