@@ -43,6 +43,8 @@ const HTTP_STATUS: Readonly<Record<StatusName, number>> = {
 /** Base64 and escapes: what a request's JSON may take for the same protobuf bytes. */
 export const GATEWAY_JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
 
+const READ_OPTIONS = { ignoreUnknownFields: true, recursionLimit: LIMITS.messageDepthMax };
+
 const JSON_HEADERS = { "content-type": "application/json" };
 
 /** Whether the gateway answers this target. */
@@ -171,7 +173,7 @@ function callOf(request: HttpRequest, response: HttpResponse): CallContext {
 function messageOf(method: ProtoMethod, text: string) {
   try {
     const json = text.trim() === "" ? {} : (JSON.parse(text) as JsonValue);
-    return fromJson(method.input, json, { ignoreUnknownFields: true });
+    return fromJson(method.input, json, READ_OPTIONS);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new RpcError("invalidArgument", `malformed request: ${reason}`, { cause: error });

@@ -23,6 +23,11 @@ export const LIMITS = {
    * deeper than its budget of operations, since each level spends one.
    */
   txnDepthMax: 128,
+  /**
+   * Nesting of a request's messages. Each level of a transaction takes two: one that is too deep
+   * should still be decoded, so that it is refused for its operations, as etcd does.
+   */
+  messageDepthMax: 512,
   /** Unanswered keepalives of one gRPC stream, past which no more is read from it. */
   keepAlivesPendingMax: 1024,
 

@@ -29,6 +29,13 @@ beforeAll(async () => {
 
 afterAll(() => cluster.stop());
 
+/** Transactions in transactions, with a put in the innermost. */
+function nested(levels: number): string {
+  let text = `{"success":[{"request_put":{"key":"${A}"}}]}`;
+  for (let count = 0; count < levels; count += 1) text = `{"success":[{"request_txn":${text}}]}`;
+  return text;
+}
+
 /** Both sides get these, in this order, on an empty store. */
 const SCRIPT: readonly (readonly [path: string, request: object | string])[] = [
   ["/v3/kv/put", { key: A, value: VALUE, some_new_field: [1] }],
@@ -58,6 +65,9 @@ const SCRIPT: readonly (readonly [path: string, request: object | string])[] = [
     },
   ],
   ["/v3/kv/txn", { success: [{ request_put: { key: A } }, { request_put: { key: A } }] }],
+  ["/v3/kv/txn", nested(127)],
+  ["/v3/kv/txn", nested(128)],
+  ["/v3/kv/txn", nested(200)],
   ["/v3/kv/deleterange", { key: A, range_end: C, prev_kv: true }],
   ["/v3/kv/deleterange", { key: A }],
   ["/v3/kv/compaction", { revision: 3 }],
@@ -137,10 +147,11 @@ describe.each([
     expect(list).toMatchObject({ members: [{ ID: leader, name: "m1", clientURLs }] });
   });
 
-  test.each([
+  test.each<[string, string]>([
     ["no JSON", "nonsense"],
     ["half an object", '{"key":'],
     ["an array", "[]"],
+    ["a million brackets", "[".repeat(1_000_000)],
     ["a number for bytes", '{"key":5}'],
     ["wrong base64", '{"key":"%%%"}'],
     ["no number", '{"key":"YQ==","limit":"x"}'],
@@ -150,6 +161,12 @@ describe.each([
     const { status, body } = await post(address, "/v3/kv/range", text);
     expect({ status, body }).toMatchObject({ status: 400, body: { code: 3, details: [] } });
     expect((body as { message: string }).message).toMatch(/^malformed request: ./);
+  });
+
+  test("transactions in transactions without end are an invalid argument", async () => {
+    const { status, body } = await post(address, "/v3/kv/txn", nested(10_000));
+    expect({ status, body }).toMatchObject({ status: 400, body: { code: 3 } });
+    expect((body as { message: string }).message).toContain("maximum recursion depth");
   });
 
   test.each([

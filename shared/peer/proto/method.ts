@@ -12,6 +12,7 @@ import {
   type MessageShape,
 } from "@bufbuild/protobuf";
 import type { Bytes } from "../../base/bytes.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { CallContext } from "../services.ts";
 
 interface Common<Input extends DescMessage, Output extends DescMessage, Answer> {
@@ -83,7 +84,7 @@ function codec<Input extends DescMessage, Output extends DescMessage, Answer>(
   return {
     input,
     output,
-    decode: (bytes) => fromBinary(input, bytes),
+    decode: (bytes) => fromBinary(input, bytes, { recursionLimit: LIMITS.messageDepthMax }),
     encode: shape.encode ?? ((answer) => toBinary(output, message(answer))),
     message,
   };
