@@ -190,14 +190,14 @@ export class Environment {
     }
   }
 
-  /** The first row at or behind `start`; a scan of one row costs half as much again. */
-  first(table: Table, start: Bytes): StoredRow | undefined {
-    if (start.length <= CHUNK_BYTES) {
-      const row = this.#finders[table].first(start);
+  /** The first row of a range; a scan of one row costs half as much again. */
+  first(table: Table, start: Bytes, end: Bytes): StoredRow | undefined {
+    if (start.length <= CHUNK_BYTES && end.length <= CHUNK_BYTES) {
+      const row = this.#finders[table].first(start, end);
       if (row === undefined || row.key.length <= CHUNK_BYTES) return row;
     }
     let found: StoredRow | undefined;
-    this.scan(table, { start }, (key, value) => {
+    this.scan(table, { start, end }, (key, value) => {
       found = { key, value };
       return false;
     });
@@ -384,19 +384,20 @@ function rowsOf(
 }
 
 /**
- * Looks up single rows in a tree. Its range is made once and used with one start after the other:
- * lmdb-js reads the start anew with each iterator, and making ranges costs it more than walking.
+ * Looks up single rows in a tree. Its range is made once and used with one pair of bounds after the
+ * other: lmdb-js reads them anew with each iterator, and making ranges costs it more than walking.
  */
 class FirstFinder {
-  readonly #range: { start: Bytes; end: undefined } = { start: EMPTY, end: undefined };
+  readonly #range: { start: Bytes; end: Bytes } = { start: EMPTY, end: EMPTY };
   readonly #rows: Iterable<StoredRow>;
 
   constructor(tree: Tree) {
-    this.#rows = tree.getRange(this.#range as unknown as RangeOptions);
+    this.#rows = tree.getRange(this.#range);
   }
 
-  first(start: Bytes): StoredRow | undefined {
+  first(start: Bytes, end: Bytes): StoredRow | undefined {
     this.#range.start = start;
+    this.#range.end = end;
     const rows = this.#rows[Symbol.iterator]();
     try {
       const next = nextOf(rows);

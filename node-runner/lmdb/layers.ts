@@ -34,8 +34,9 @@ export function layeredScan(layers: readonly Overlay[], base: Environment, scan:
   if (start !== undefined && end !== undefined && isEmptyRange(start, end)) return;
   const overlay = new OverlayCursor(layers, table, options);
   const deleted = !overlay.atEnd && overlay.value === DELETED;
-  if (options.firstOnly === true && start !== undefined && transaction === undefined && !deleted) {
-    const row = base.first(table, start);
+  const firstOnly = options.firstOnly === true && transaction === undefined && !deleted;
+  if (firstOnly && start !== undefined && end !== undefined) {
+    const row = base.first(table, start, end);
     if (row !== undefined && (overlay.atEnd || overlay.compareTo(row.key) > 0)) {
       visit(row.key, row.value);
     } else if (!overlay.atEnd) visit(overlay.key, overlay.value);

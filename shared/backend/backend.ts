@@ -47,7 +47,7 @@ export interface ScanOptions extends KeyRange {
   /** The visitor won't look at values: the store may pass empty ones instead, where that saves reading them. */
   readonly keysOnly?: boolean;
   /**
-   * The visitor will answer false at once, and the range has a start and no end: the store may look
+   * The visitor will answer false at once, and the range has a start and an end: the store may look
    * the one row up by a shorter way.
    */
   readonly firstOnly?: boolean;

@@ -291,24 +291,18 @@ export function findRow(
   key: Bytes,
   revision?: number,
 ): FoundRow | undefined {
-  // Without a revision one zero byte behind the escaped key is before its newest row.
-  const start = revision === undefined ? escapeKey(key, 1) : keyRowsAtMost(key, revision);
-  const prefix = revision === undefined ? start.length - 1 : start.length - SUFFIX_BYTES;
+  // All rows of the key, and no others, lie between the escaped key with 00 and with 00 ff.
+  const end = escapeKey(key, 2);
+  end[end.length - 1] = 0xff;
+  const start =
+    revision === undefined ? end.subarray(0, end.length - 1) : keyRowsAtMost(key, revision);
   let found: FoundRow | undefined;
-  reader.scan("key", { start, firstOnly: true }, (row, value) => {
-    if (row.length === prefix + SUFFIX_BYTES && startsAlike(row, start, prefix)) {
-      found = { row, value };
-    }
+  reader.scan("key", { start, end, firstOnly: true }, (row, value) => {
+    assert(row.length === end.length - 2 + SUFFIX_BYTES, "only the key's own rows lie in between");
+    found = { row, value };
     return false;
   });
   return found;
-}
-
-function startsAlike(a: Bytes, b: Bytes, length: number): boolean {
-  for (let offset = length - 1; offset >= 0; offset -= 1) {
-    if (a[offset] !== b[offset]) return false;
-  }
-  return true;
 }
 
 /** The key's value at `revision` (absent: now), undefined when it doesn't exist then. */

@@ -18,8 +18,17 @@ import {
   type Table,
   TABLES,
 } from "../../../shared/backend/backend.ts";
-import { type Bytes, compareBytes, EMPTY, hexOf, utf8 } from "../../../shared/base/bytes.ts";
+import {
+  type Bytes,
+  compareBytes,
+  concatBytes,
+  EMPTY,
+  hexOf,
+  utf8,
+} from "../../../shared/base/bytes.ts";
 import { Prng } from "../../../shared/base/prng.ts";
+
+const FF = Uint8Array.of(0xff);
 
 export interface OpenedBackend {
   readonly backend: Backend;
@@ -38,10 +47,10 @@ function rowsOf(reader: BackendReader, table: Table, options: ScanOptions = {}):
   return rows;
 }
 
-/** As `rowsOf`, of the first row at or behind `start`. */
-function firstRowOf(reader: BackendReader, table: Table, start: Bytes): string[] {
+/** As `rowsOf`, of the first row of the range. */
+function firstRowOf(reader: BackendReader, table: Table, range: ScanOptions): string[] {
   const rows: string[] = [];
-  reader.scan(table, { start, firstOnly: true }, (key, value) => {
+  reader.scan(table, { ...range, firstOnly: true }, (key, value) => {
     rows.push(`${hexOf(key)}=${hexOf(value)}`);
     return false;
   });
@@ -577,12 +586,13 @@ async function randomRun(backend: Backend, prng: Prng, replay: string): Promise<
     const key = randomKey(prng);
     const expected = model.get(table)?.get(hexOf(key))?.[1];
     expect(backend.get(table, key), replay).toEqual(expected);
-    const first = modelRange(rows, { start: key }).slice(0, 1);
-    expect(firstRowOf(backend, table, key), replay).toEqual(first);
+    const range = { start: key, end: prng.chance(0.5) ? concatBytes(key, FF) : randomKey(prng) };
+    const first = modelRange(rows, range).slice(0, 1);
+    expect(firstRowOf(backend, table, range), replay).toEqual(first);
     if (pinned !== undefined) {
       expect(rowsOf(pinned.pin, "key", options), replay).toEqual(modelRange(pinned.rows, options));
-      const first = modelRange(pinned.rows, { start: key }).slice(0, 1);
-      expect(firstRowOf(pinned.pin, "key", key), replay).toEqual(first);
+      const first = modelRange(pinned.rows, range).slice(0, 1);
+      expect(firstRowOf(pinned.pin, "key", range), replay).toEqual(first);
     }
     if (prng.chance(0.05)) {
       pinned?.pin.release();
