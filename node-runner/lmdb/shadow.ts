@@ -44,7 +44,7 @@ export class LmdbShadow implements ShadowBackend {
     else if (this.#overlay.bytes >= LIMITS.stretchBytesMax) this.#commit(0);
   }
 
-  async install(index: number): Promise<void> {
+  async install(index: number, switched?: () => void): Promise<void> {
     assert(this.#open, "the shadow is gone");
     assertCount(index, "index");
     this.#open = false;
@@ -52,6 +52,7 @@ export class LmdbShadow implements ShadowBackend {
     await this.#commits;
     if (this.#fault !== undefined) throw this.#fault;
     this.#owner.install(this.#environment, index);
+    switched?.();
   }
 
   async discard(): Promise<void> {

@@ -113,8 +113,12 @@ export interface Backend extends BackendReader {
 
 export interface ShadowBackend {
   apply(fill: (writer: BatchWriter) => void): void;
-  /** `index`: the last log index whose effects the content holds. Resolves once durable. */
-  install(index: number): Promise<void>;
+  /**
+   * `index`: the last log index whose effects the content holds. Calls `switched` in the very moment
+   * at which readers begin to see the content, so that nobody can read it with knowledge of the old
+   * one (a promise would tell a moment later). Resolves once durable.
+   */
+  install(index: number, switched?: () => void): Promise<void>;
   discard(): Promise<void>;
 }
 

@@ -154,13 +154,14 @@ export class MemoryBackend implements Backend {
         assert(open, "the shadow is gone");
         fill(tables);
       },
-      install: async (index) => {
+      install: async (index, switched) => {
         assert(open, "the shadow is gone");
         this.#assertUsable();
         open = false;
         this.#tables = tables;
         this.#visibleIndex = assertCount(index, "index");
         this.#durable = { tables: new Tables(tables), index };
+        switched?.();
       },
       async discard() {
         open = false;

@@ -139,10 +139,15 @@ export class Snapshots {
         await shadow.discard();
       } else {
         this.#parts.replacing();
-        try {
-          await shadow.install(mark.index);
-        } finally {
+        let switched = false;
+        const replaced = (): void => {
+          switched = true;
           this.#parts.replaced();
+        };
+        try {
+          await shadow.install(mark.index, replaced);
+        } finally {
+          if (!switched) replaced();
         }
       }
     } finally {

@@ -424,6 +424,23 @@ export function backendConformance(name: string, open: () => Promise<OpenedBacke
         expect(textsOf(backend, "key")).toEqual(["a", "b", "c"]);
       });
 
+      test("readers see a shadow's content from the moment on at which `switched` is called", async () => {
+        const backend = await start();
+        putAll(backend, "key", ["old"]);
+        const shadow = backend.shadow();
+        shadow.apply((writer) => writer.put("key", utf8("new"), EMPTY));
+        const seen: unknown[] = [];
+        const installed = shadow.install(90, () => {
+          seen.push(textsOf(backend, "key"), backend.visibleIndex);
+        });
+        while (seen.length === 0) {
+          expect(textsOf(backend, "key")).toEqual(["old"]);
+          await Promise.race([installed, new Promise((resolve) => setImmediate(resolve))]);
+        }
+        expect(seen).toEqual([["new"], 90]);
+        await installed;
+      });
+
       test("a discarded shadow leaves nothing, and another one starts empty", async () => {
         const backend = await start();
         putAll(backend, "key", ["old"]);
