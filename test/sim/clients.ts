@@ -17,6 +17,8 @@ const ALL_KEYS: KeySpan = { key: "a", end: "z" };
 /** Some shorter than the peer's own time-out, one longer, so that both kinds of unknown outcome occur. */
 const TIMEOUTS_MILLISECONDS = [300, 1500, 1500, 9000] as const;
 const THINK_MILLISECONDS_MAX = 60;
+const LARGE = 0.03;
+const LARGE_BYTES = 50_000;
 /** How often a client turns to another member although this one answers. */
 const WANDER = 0.1;
 
@@ -25,6 +27,8 @@ export class Clients {
   readonly #cluster: SimCluster;
   #running = true;
   #values = 0;
+  /** The highest revision that any client was told. */
+  #revision = 1;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
@@ -74,6 +78,8 @@ export class Clients {
         if (operation.returned !== undefined) return;
         operation.returned = world.now;
         operation.outcome = outcome;
+        if (typeof outcome === "object")
+          this.#revision = Math.max(this.#revision, outcome.revision);
         resolve();
       };
       world.schedule(world.prng.pick(TIMEOUTS_MILLISECONDS), () => finish("unknown"));
@@ -113,7 +119,8 @@ export class Clients {
   #invent(prng: Prng, known: ReadonlyMap<string, number>): Request {
     const key = prng.pick(KEYS);
     this.#values += 1;
-    const value = `v${this.#values}`;
+    // Large values make snapshots of several chunks.
+    const value = `v${this.#values}`.padEnd(prng.chance(LARGE) ? LARGE_BYTES : 0, ".");
     const dice = prng.below(100);
     if (dice < 30) return { kind: "put", key, value, lease: 0n };
     if (dice < 48) return { kind: "swap", key, expected: known.get(key) ?? 0, value };
@@ -123,9 +130,15 @@ export class Clients {
       const keys = KEYS.filter(() => prng.chance(0.5));
       return { kind: "putAll", keys: keys.length === 0 ? [key] : keys, value };
     }
+    if (dice < 63) return { kind: "compact", upTo: this.#earlier(prng) };
     const serializable = prng.chance(0.2);
-    if (dice < 85) return { kind: "range", key, end: undefined, serializable };
-    return { kind: "range", ...ALL_KEYS, serializable };
+    const atRevision = prng.chance(0.2) ? this.#earlier(prng) : 0;
+    if (dice < 85) return { kind: "range", key, end: undefined, serializable, atRevision };
+    return { kind: "range", ...ALL_KEYS, serializable, atRevision };
+  }
+
+  #earlier(prng: Prng): number {
+    return Math.max(1, this.#revision - prng.below(60));
   }
 }
 
@@ -135,7 +148,7 @@ function linkDelay(prng: Prng): number {
 
 function outcomeText({ outcome }: Operation): string {
   if (typeof outcome === "string") return outcome;
-  return `@${outcome.revision} ${outcome.kvs?.map((kv) => kv.value).join() ?? ""}`;
+  return `@${outcome.revision} ${outcome.kvs?.map((kv) => kv.value.slice(0, 9)).join() ?? ""}`;
 }
 
 /** Asks a peer's services, and brings the answer into the history's form. */
@@ -147,7 +160,11 @@ async function perform(
   switch (request.kind) {
     case "range": {
       const serializable = request.serializable || local;
-      const answer = await kv.range(rangeQuery(request), { serializable }, ANY_CALL);
+      const answer = await kv.range(
+        rangeQuery(request, request.atRevision),
+        { serializable },
+        ANY_CALL,
+      );
       return { revision: answer.header.revision, kvs: answer.kvs.map(observedKv) };
     }
     case "put": {
@@ -177,6 +194,10 @@ async function perform(
       );
       return { revision: granted.header.revision };
     }
+    case "compact": {
+      const options = { revision: request.upTo, physical: false };
+      return { revision: (await kv.compact(options, ANY_CALL)).header.revision };
+    }
     case "revoke": {
       const { header } = await lease.revoke(request.lease, ANY_CALL);
       return { revision: header.revision };
@@ -188,7 +209,7 @@ async function performSwap(
   kv: Services["kv"],
   request: Request & { kind: "swap" },
 ): Promise<Answer> {
-  const query = rangeQuery({ key: request.key, end: undefined });
+  const query = rangeQuery({ key: request.key, end: undefined }, 0);
   const txn: TxnOp = {
     kind: "txn",
     compares: [
@@ -221,11 +242,11 @@ function putOp(key: string, value: string, lease: bigint): PutOp {
   };
 }
 
-function rangeQuery({ key, end }: KeySpan): RangeQuery {
+function rangeQuery({ key, end }: KeySpan, revision: number): RangeQuery {
   return {
     key: utf8(key),
     rangeEnd: utf8(end ?? ""),
-    revision: 0,
+    revision,
     limit: 0,
     sortOrder: "none",
     sortTarget: "key",

@@ -16,7 +16,12 @@ export interface KeySpan {
 }
 
 export type Request =
-  | ({ readonly kind: "range"; readonly serializable: boolean } & KeySpan)
+  | ({
+      readonly kind: "range";
+      readonly serializable: boolean;
+      /** 0: the newest. */
+      readonly atRevision: number;
+    } & KeySpan)
   | { readonly kind: "put"; readonly key: string; readonly value: string; readonly lease: bigint }
   | ({ readonly kind: "delete" } & KeySpan)
   /** Puts several keys in one transaction. */
@@ -29,7 +34,8 @@ export type Request =
       readonly value: string;
     }
   | { readonly kind: "grant"; readonly lease: bigint }
-  | { readonly kind: "revoke"; readonly lease: bigint };
+  | { readonly kind: "revoke"; readonly lease: bigint }
+  | { readonly kind: "compact"; readonly upTo: number };
 
 export interface Answer {
   /** The header's. */
@@ -62,7 +68,7 @@ export function inSpan(key: string, { key: start, end }: KeySpan): boolean {
   return end === undefined ? key === start : key >= start && key < end;
 }
 
-/** Whether an answered request is known to have made a revision of its own. */
-export function mayWrite(request: Request): boolean {
-  return request.kind !== "range" && request.kind !== "grant";
+/** Whether a request may make a revision of its own. */
+export function mayWrite({ kind }: Request): boolean {
+  return kind !== "range" && kind !== "grant" && kind !== "compact";
 }

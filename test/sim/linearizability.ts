@@ -41,6 +41,7 @@ interface Candidate {
 }
 
 const STEPS_MAX = 200_000;
+const REASONS_MAX = 20;
 
 export function checkLinearizable(
   operations: readonly Operation[],
@@ -114,7 +115,8 @@ class Search {
   readonly #used = new Set<Operation>();
   #last = 1;
   #steps = 0;
-  #deepest = { revision: 1, reason: "nothing explains it" };
+  /** Why the search got no further than this revision. */
+  #deepest = { revision: 1, reasons: new Set<string>() };
 
   constructor(
     operations: readonly Operation[],
@@ -157,14 +159,14 @@ class Search {
       if (taken !== undefined) this.#used.add(taken);
       levels.push({ model: next, choices: this.#choices(next), taken });
     }
-    const { revision, reason } = this.#deepest;
-    return { ok: false, reason: `revision ${revision}: ${reason}` };
+    const { revision, reasons } = this.#deepest;
+    return { ok: false, reason: `revision ${revision}: ${[...reasons].join("; ")}` };
   }
 
   #takeAnswer(pair: Answered): void {
     const { operation, answer } = pair;
     this.#last = Math.max(this.#last, answer.revision);
-    push(this.#answers, answer.revision, pair);
+    push(this.#answers, shownRevision(pair), pair);
     for (const kv of answer.kvs ?? []) this.#see(kv);
     if (ownsRevision(pair)) push(this.#owners, answer.revision, pair);
     if (operation.request.kind === "grant") this.#addExpiry(operation);
@@ -230,14 +232,14 @@ class Search {
     const { next, events } = written;
     const { revision } = next;
     const seen = this.#events.get(revision);
-    if (seen !== undefined && !sameEvents(events, seen)) {
-      this.#note(revision, `watchers saw something else than ${describe(by)}`);
-      return false;
-    }
+    if (seen !== undefined && !sameEvents(events, seen)) return false;
     for (const kv of this.#evidence.get(revision) ?? []) {
       const event = events.find((candidate) => candidate.kv.key === kv.key);
       if (event?.type === "put" && sameKvs([event.kv], [kv])) continue;
-      this.#note(revision, `a read saw ${kv.key}=${kv.value} of it, not ${describe(by)}`);
+      this.#note(
+        revision,
+        `a read saw ${kv.key}=${kv.value.slice(0, 9)} of it, not ${describe(by)}`,
+      );
       return false;
     }
     const problem = this.#checkAnswers(next);
@@ -256,8 +258,15 @@ class Search {
   }
 
   #note(revision: number, reason: string): void {
-    if (revision > this.#deepest.revision) this.#deepest = { revision, reason };
+    if (revision < this.#deepest.revision) return;
+    if (revision > this.#deepest.revision) this.#deepest = { revision, reasons: new Set() };
+    if (this.#deepest.reasons.size < REASONS_MAX) this.#deepest.reasons.add(reason);
   }
+}
+
+/** The revision whose state the answer shows: a range may have asked for an older one. */
+function shownRevision({ operation: { request }, answer }: Answered): number {
+  return request.kind === "range" && request.atRevision > 0 ? request.atRevision : answer.revision;
 }
 
 /** Whether the answer says that the operation wrote, and so that its revision is its own. */
@@ -298,24 +307,26 @@ function answerProblem(model: Model, operation: Operation, answer: Answer): stri
 }
 
 function show(kvs: readonly ObservedKv[]): string {
-  return `[${kvs.map((kv) => `${kv.key}=${kv.value}@${kv.modRevision}`).join(" ")}]`;
+  return `[${kvs.map((kv) => `${kv.key}=${kv.value.slice(0, 9)}@${kv.modRevision}`).join(" ")}]`;
 }
 
 export function describe({ id, request }: Operation): string {
   switch (request.kind) {
     case "range":
-      return `#${id} range ${request.key}..${request.end ?? ""}`;
+      return `#${id} range ${request.key}..${request.end ?? ""}@${request.atRevision}`;
     case "put":
-      return `#${id} put ${request.key}=${request.value}`;
+      return `#${id} put ${request.key}=${request.value.slice(0, 9)}`;
     case "putAll":
-      return `#${id} put ${request.keys.join("+")}=${request.value}`;
+      return `#${id} put ${request.keys.join("+")}=${request.value.slice(0, 9)}`;
     case "swap":
-      return `#${id} swap ${request.key}@${request.expected}=${request.value}`;
+      return `#${id} swap ${request.key}@${request.expected}=${request.value.slice(0, 9)}`;
     case "delete":
       return `#${id} delete ${request.key}..${request.end ?? ""}`;
     case "grant":
     case "revoke":
       return `#${id} ${request.kind} ${request.lease}`;
+    case "compact":
+      return `#${id} compact ${request.upTo}`;
   }
 }
 

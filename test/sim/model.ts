@@ -31,6 +31,7 @@ export class Model {
     switch (request.kind) {
       case "range":
       case "grant":
+      case "compact":
         return undefined;
       case "put":
         return this.#commit([this.#put(request.key, request.value, request.lease)]);

@@ -58,15 +58,16 @@ export class Nemesis {
     const prng = this.#prng;
     const member = prng.pick(this.#cluster.members);
     const dice = prng.below(100);
-    if (dice < 25) this.#crash(member);
-    else if (dice < 30) for (const each of this.#cluster.members) this.#crash(each);
+    if (dice < 5) this.#stop(member);
+    else if (dice < 25) this.#crash(member);
+    else if (dice < 32) for (const each of this.#cluster.members) this.#crash(each);
     else if (dice < 40) this.#pause(member);
     else if (dice < 50) this.#isolate(this.#leader() ?? member);
     else if (dice < 60) this.#split();
     else if (dice < 68) this.#cutOneDirection();
     else if (dice < 80) this.#ambush = prng.pick(AMBUSHES);
     else if (dice < 93) this.#cluster.network.quality = this.#anyQuality();
-    else member.disk.flushMillisecondsMax = prng.pick([2, 2, 20, 300]);
+    else member.disk.flushMillisecondsMax = prng.pick([2, 20, 100, 300]);
   }
 
   #crash(member: SimMember): void {
@@ -89,6 +90,19 @@ export class Nemesis {
       if (member === undefined || member.process !== process) return;
       this.#cluster.crash(member);
       world.schedule(this.#prng.between(1, 200), () => this.#cluster.start(member));
+    });
+  }
+
+  /** As by a signal that the process handles: the peer stops by itself, then the machine goes down. */
+  #stop(member: SimMember): void {
+    const { process, peer } = member;
+    const { world } = this.#cluster;
+    world.note(`${member.name} stops`);
+    const crash = (): void => {
+      if (member.process === process) this.#crash(member);
+    };
+    process?.enter(() => {
+      peer?.stop().then(crash, (error: unknown) => world.fail(`stop: ${String(error)}`));
     });
   }
 

@@ -37,6 +37,8 @@ export interface ClusterOptions {
   readonly electionTicks: number;
   readonly compactLogEvery: number;
   readonly catchUpEntries: number;
+  /** Of a disk's flush, at most, when nothing is wrong. */
+  readonly flushMilliseconds: number;
   readonly mutant: Mutant | undefined;
 }
 
@@ -65,7 +67,7 @@ export class SimCluster {
     this.members = Array.from({ length: options.size }, (_, place) => ({
       id: BigInt(place + 1),
       name: `m${place + 1}`,
-      disk: new SimDisk(options.mutant),
+      disk: new SimDisk(options.flushMilliseconds, options.mutant),
       process: undefined,
       peer: undefined,
       log: undefined,
@@ -104,8 +106,10 @@ export class SimCluster {
           digest: () => new Uint8Array(hash.digest()),
         };
       },
-      report: (level, message) => {
-        if (level === "warn" || level === "error") world.note(`${member.name} ${message}`);
+      report: (level, message, fields) => {
+        if (level !== "warn" && level !== "error") return;
+        const error = fields?.["error"];
+        world.note(`${member.name} ${message}: ${error instanceof Error ? error.message : ""}`);
       },
       fatal: (error) => world.fail(`${member.name} stopped: ${error.stack ?? error.message}`),
     };

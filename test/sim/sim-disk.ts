@@ -26,16 +26,19 @@ import type { SimProcess } from "./sim-process.ts";
 const TORN = 0.5;
 /** How often an apply is made durable by itself, untold. */
 const SPONTANEOUS_FLUSH = 0.2;
+/** Before the switch to a received snapshot, and between the switch and its being told, each. */
+const INSTALL_MILLISECONDS_MAX = 50;
 
 export class SimDisk {
   /** Milliseconds of a flush, at most; a slow disk has a higher one. */
-  flushMillisecondsMax = 2;
+  flushMillisecondsMax: number;
   #log = new MemoryLogStore({ flush: "explicit" });
   #backend = new MemoryBackend({ durability: "flush" });
   #opened: SimLogStore | undefined;
   readonly #mutant: Mutant | undefined;
 
-  constructor(mutant?: Mutant) {
+  constructor(flushMillisecondsMax: number, mutant: Mutant | undefined) {
+    this.flushMillisecondsMax = flushMillisecondsMax;
     this.#mutant = mutant;
   }
 
@@ -203,12 +206,14 @@ class SimBackend implements Backend {
         this.#assertAlive();
         shadow.apply(fill);
       },
-      install: async (index) => {
-        await this.#process.sleep(this.#options.delay());
+      install: async (index, switched) => {
+        await this.#process.sleep(this.#process.prng.below(INSTALL_MILLISECONDS_MAX));
         this.#assertAlive();
-        await shadow.install(index);
-        this.#durableIndex = index;
-        await this.#process.sleep(this.#options.delay());
+        await shadow.install(index, () => {
+          this.#durableIndex = index;
+          switched?.();
+        });
+        await this.#process.sleep(this.#process.prng.below(INSTALL_MILLISECONDS_MAX));
       },
       discard: () => shadow.discard(),
     };

@@ -38,6 +38,8 @@ export class SimNetwork {
   /** Sees each message at its sending. */
   observe: (message: Message) => void = () => {};
   duplicateProposals = false;
+  /** That arrived whole and were installed. */
+  snapshots = 0;
   readonly #endpoints = new Map<NodeId, Endpoint>();
   /** Directions that carry nothing, as "from>to". */
   readonly #cuts = new Set<string>();
@@ -172,6 +174,12 @@ export class SimTransport implements PeerTransport {
       target.process.after(network.delay(), () => {
         const copy = overTheWire({ kind: "snapshot", mark }, this.#id, to);
         target.transport.inbox.snapshot(this.#id, copy.mark, stream).then(resolve, reject);
+        // A sender that dies, or a cut, ends the connection at this side too.
+        const listen = (): void => {
+          if (!this.#process.alive || broken()) stream.break();
+          else target.process.after(100, listen);
+        };
+        listen();
       });
       // A receiver that dies never answers.
       const watch = (): void => {
@@ -194,6 +202,8 @@ export class SimTransport implements PeerTransport {
     }
     target.process.enter(() => stream.end());
     await outcome;
+    network.snapshots += 1;
+    network.world.note(`${this.#id}>${to} snapshot ${mark.index} installed`);
     await this.#process.sleep(network.delay());
   }
 

@@ -33,6 +33,7 @@ export interface SimulationResult {
   readonly unknown: number;
   readonly revisions: number;
   readonly starts: number;
+  readonly snapshots: number;
   readonly events: number;
   readonly searchSteps: number;
 }
@@ -51,8 +52,9 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const cluster = new SimCluster(world, {
     size: prng.pick([1, 3, 3, 3, 5]),
     electionTicks: prng.pick([10, 10, 2]),
-    compactLogEvery: prng.pick([20, 100, 1000]),
-    catchUpEntries: prng.pick([5, 50]),
+    compactLogEvery: prng.pick([10, 20, 100, 1000]),
+    catchUpEntries: prng.pick([0, 5, 50]),
+    flushMilliseconds: prng.pick([2, 2, 30]),
     mutant: options.mutant,
   });
   const history = new EventHistory(world);
@@ -102,7 +104,7 @@ async function demandProgress(cluster: SimCluster, clients: Clients): Promise<vo
       let answered = false;
       while (!answered) {
         const put = await clients.ask(member, { kind: "put", key, value: "x", lease: 0n });
-        const span = { key: "a", end: "z", serializable: false };
+        const span = { key: "a", end: "z", serializable: false, atRevision: 0 };
         const read = await clients.ask(member, { kind: "range", ...span });
         answered = typeof put.outcome === "object" && typeof read.outcome === "object";
         await world.sleep(10);
@@ -121,12 +123,12 @@ async function converged(cluster: SimCluster): Promise<boolean> {
   const hashes = new Map<number, { name: string; hash: number }>();
   for (const { peer, name } of cluster.members) {
     if (peer === undefined) return false;
-    const { header, hash } = await peer.services.maintenance.hashKv(0, ANY_CALL);
-    const other = [...hashes.values()][0];
-    if (hashes.has(header.revision) && other?.hash !== hash) {
-      cluster.world.fail(`${other?.name} and ${name} differ at revision ${header.revision}`);
+    const { hashRevision, hash } = await peer.services.maintenance.hashKv(0, ANY_CALL);
+    const other = hashes.get(hashRevision);
+    if (other !== undefined && other.hash !== hash) {
+      cluster.world.fail(`${other.name} and ${name} differ at revision ${hashRevision}`);
     }
-    hashes.set(header.revision, { name, hash });
+    hashes.set(hashRevision, { name, hash });
   }
   return hashes.size === 1;
 }
@@ -166,6 +168,7 @@ function summary(
     unknown: operations.filter(({ outcome }) => outcome === "unknown").length,
     revisions: history.events.size,
     starts: cluster.starts,
+    snapshots: cluster.network.snapshots,
     events: world.events,
     searchSteps,
   };

@@ -5,7 +5,7 @@
  */
 import { utf8 } from "../../shared/base/bytes.ts";
 import type { Prng } from "../../shared/base/prng.ts";
-import type { WatchStream } from "../../shared/peer/services.ts";
+import type { WatchCreate, WatchStream } from "../../shared/peer/services.ts";
 import type { KeySpan, ObservedEvent } from "./history.ts";
 import { inSpan } from "./history.ts";
 import { sameEvents } from "./model.ts";
@@ -28,6 +28,8 @@ export class WatchClient {
   readonly #prng: Prng;
   readonly #seen: ObservedEvent[] = [];
   #next = 1;
+  /** Revisions that were compacted before they were seen. */
+  readonly #skipped: { readonly from: number; readonly to: number }[] = [];
   #running = true;
   /** Counts the streams: what comes late from an old one is dropped, as by a client that has closed it. */
   #stream = 0;
@@ -60,6 +62,7 @@ export class WatchClient {
     const revisions = [...history.events.keys()].sort((a, b) => a - b);
     for (const revision of revisions) {
       if (revision >= this.#next) break;
+      if (this.#skipped.some(({ from, to }) => revision >= from && revision <= to)) continue;
       const events = history.events.get(revision) ?? [];
       expected.push(...events.filter(({ kv }) => inSpan(kv.key, this.span)));
     }
@@ -91,7 +94,9 @@ export class WatchClient {
             send: (response) => {
               if (member.process !== process || own !== this.#stream) return true;
               if (response.canceled) {
-                world.fail(`${this.#name}: cancelled: ${response.cancelReason}`);
+                this.#compacted(response.compactRevision);
+                stream?.create(this.#request());
+                return true;
               }
               this.#take(observedEvents(response));
               if (!this.#prng.chance(FULL)) return true;
@@ -102,18 +107,31 @@ export class WatchClient {
           },
           ANY_CALL,
         );
-        stream.create({
-          ...WATCH_ALL,
-          key: utf8(this.span.key),
-          rangeEnd: utf8(this.span.end ?? ""),
-          startRevision: this.#next,
-        });
+        stream.create(this.#request());
       }),
     );
     return () => {
       this.#stream += 1;
       process?.enter(() => stream?.close());
     };
+  }
+
+  #request(): WatchCreate {
+    return {
+      ...WATCH_ALL,
+      key: utf8(this.span.key),
+      rangeEnd: utf8(this.span.end ?? ""),
+      startRevision: this.#next,
+    };
+  }
+
+  #compacted(revision: number): void {
+    if (revision < this.#next) {
+      const { world } = this.#cluster;
+      world.fail(`${this.#name}: cancelled at ${this.#next}, compacted at ${revision}`);
+    }
+    this.#skipped.push({ from: this.#next, to: revision });
+    this.#next = revision + 1;
   }
 
   #take(events: readonly ObservedEvent[]): void {

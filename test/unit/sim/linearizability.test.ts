@@ -29,6 +29,7 @@ const read = (key: string, serializable = false): Request => ({
   key,
   end: undefined,
   serializable,
+  atRevision: 0,
 });
 const swap = (expected: number, value: string): Request => ({
   kind: "swap",
@@ -74,6 +75,13 @@ describe("acknowledged operations", () => {
     const write = op([0, 1], put("a", "1"), at(2));
     expectExplained(write, op([2, 3], read("a", true), at(1, { kvs: [] })));
     expectRefused("instead of", write, op([2, 3], read("a", true), at(2, { kvs: [] })));
+  });
+
+  test("a read of an earlier revision shows that one", () => {
+    const [first, second] = [op([0, 1], put("a", "1"), at(2)), op([2, 3], put("a", "2"), at(3))];
+    const past = { ...read("a"), atRevision: 2 };
+    expectExplained(first, second, op([4, 5], past, at(3, { kvs: [kv("a", "1", 2)] })));
+    expectRefused("instead of", first, second, op([4, 5], past, at(3, { kvs: [] })));
   });
 
   test("two writes can't share a revision", () => {
