@@ -139,7 +139,7 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
   const link = wanted.link
     ? attachLink(http1, services, {
         ...identity,
-        secret: undefined,
+        secret: config.linkSecret,
         origins: listedOrigins(config),
       })
     : undefined;

@@ -51,7 +51,11 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     appliedTerm: appliedTermOf,
   });
   const transport = new WsPeerTransport({
-    identity: { ...identity, incarnation: randomBytes(6).readUIntBE(0, 6), secret: "" },
+    identity: {
+      ...identity,
+      incarnation: randomBytes(6).readUIntBE(0, 6),
+      secret: config.peerSecret ?? "",
+    },
     report: (level, message, fields) => logger.report(level, message, fields),
   });
   const host = createNodeHost({

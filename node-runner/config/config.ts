@@ -49,6 +49,10 @@ export interface Config {
   readonly gateway: boolean;
   readonly corsOrigins: readonly string[];
   readonly logLevel: "debug" | "info" | "warn" | "error";
+  /** What edges and clients of the link show; undefined: the link serves loopback only. */
+  readonly linkSecret: string | undefined;
+  /** What members show each other; undefined: nothing. */
+  readonly peerSecret: string | undefined;
   /** Things to say once the log is open. */
   readonly warnings: readonly string[];
   /** Every flag with its value, as the log shows the configuration at start. */
@@ -59,6 +63,14 @@ export type ParsedArguments =
   | { readonly action: "run"; readonly config: Config }
   | { readonly action: "help" }
   | { readonly action: "version" };
+
+/** Secrets come by the environment alone: flags show in process lists, and this log shows flags. */
+function secretsOf(environment: Readonly<Record<string, string | undefined>>) {
+  return {
+    linkSecret: environment["QUORATE_SECRET"] || undefined,
+    peerSecret: environment["QUORATE_PEER_SECRET"] || undefined,
+  };
+}
 
 const BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((each) => [each.name, each]));
 
@@ -76,14 +88,17 @@ export function parseArguments(
   const fromEnvironment = readEnvironment(environment, warnings);
   const file = fromFlags.get("config-file") ?? fromEnvironment.get("config-file") ?? "";
   if (file !== "")
-    return { action: "run", config: check(readConfigFile(file, warnings), warnings) };
+    return { action: "run", config: check(readConfigFile(file, warnings), warnings, environment) };
   for (const name of fromFlags.keys()) {
     if (!fromEnvironment.has(name)) continue;
     throw new ConfigError(
       `--${name} and ${environmentName(name)} are both set: drop one of the two`,
     );
   }
-  return { action: "run", config: check(new Map([...fromEnvironment, ...fromFlags]), warnings) };
+  return {
+    action: "run",
+    config: check(new Map([...fromEnvironment, ...fromFlags]), warnings, environment),
+  };
 }
 
 function readFlags(args: readonly string[], warnings: string[]): Map<string, string> {
@@ -260,7 +275,11 @@ class Values {
 /** The largest count that flags take: past it JavaScript's numbers are no longer exact. */
 const COUNT_MAX = Number.MAX_SAFE_INTEGER;
 
-function check(texts: ReadonlyMap<string, string>, warnings: readonly string[]): Config {
+function check(
+  texts: ReadonlyMap<string, string>,
+  warnings: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Config {
   const values = new Values(texts);
   if (values.boolean("force-new-cluster")) {
     throw new ConfigError("--force-new-cluster is not available in this version; leave it out");
@@ -302,6 +321,7 @@ function check(texts: ReadonlyMap<string, string>, warnings: readonly string[]):
     gateway: values.boolean("enable-grpc-gateway"),
     corsOrigins: values.urls("cors"),
     logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
+    ...secretsOf(environment),
     warnings,
     shown: values.all(),
   };

@@ -151,6 +151,8 @@ export function helpText(version: string): string {
     ...lines,
     "",
     "Each flag may come as an environment variable instead: --data-dir as ETCD_DATA_DIR.",
+    "QUORATE_SECRET: what edges show to use the link; without it the link serves loopback only.",
+    "QUORATE_PEER_SECRET: what members show each other.",
     "",
   ].join("\n");
 }

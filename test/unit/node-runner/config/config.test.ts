@@ -96,3 +96,10 @@ test("bootstrap ids are those that etcd computes for the same cluster", () => {
   expect(identity.memberId.toString(16)).toBe("8e9e05c52164694d");
   expect(identity.clusterId.toString(16)).toBe("cdf818194e3a8c32");
 });
+
+test("secrets come by the environment alone and don't show in the log's configuration", () => {
+  const config = configOf([], { QUORATE_SECRET: "s1", QUORATE_PEER_SECRET: "s2" });
+  expect(config).toMatchObject({ linkSecret: "s1", peerSecret: "s2" });
+  expect(JSON.stringify(config.shown)).not.toMatch(/s1|s2/);
+  expect(configOf([]).linkSecret).toBeUndefined();
+});
