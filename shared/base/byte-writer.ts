@@ -6,20 +6,17 @@
 import { assert } from "./assert.ts";
 import type { Bytes } from "./bytes.ts";
 import { utf8 } from "./bytes.ts";
+import { CUT_BYTES_MAX, Slab } from "./slab.ts";
 
 const FIRST_CAPACITY = 1024;
 /** A buffer that one huge message has blown up is not kept for the small ones that follow. */
 const KEPT_CAPACITY = 1024 * 1024;
-/** What one piece of shared memory holds, and the longest message that is put there. */
-const SLAB_BYTES = 64 * 1024;
-const SHARED_BYTES_MAX = 4 * 1024;
 
 export class ByteWriter {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(FIRST_CAPACITY);
   #view = new DataView(this.#buffer.buffer);
   #length = 0;
-  #slab: Uint8Array = new Uint8Array(0);
-  #slabUsed = 0;
+  readonly #slab = new Slab();
 
   get length(): number {
     return this.#length;
@@ -98,17 +95,10 @@ export class ByteWriter {
    * more than all else. For those that are let go in the order in which they were made, as log entries are.
    */
   finishShared(): Bytes {
-    const length = this.#length;
-    if (length > SHARED_BYTES_MAX) return this.finish();
-    if (this.#slabUsed + length > this.#slab.length) {
-      this.#slab = new Uint8Array(SLAB_BYTES);
-      this.#slabUsed = 0;
-    }
-    const start = this.#slabUsed;
-    this.#slabUsed += length;
-    this.#slab.set(this.#buffer.subarray(0, length), start);
+    if (this.#length > CUT_BYTES_MAX) return this.finish();
+    const shared = this.#slab.copyOf(this.#buffer.subarray(0, this.#length));
     this.#length = 0;
-    return this.#slab.subarray(start, this.#slabUsed);
+    return shared;
   }
 
   /** A copy of what was written; the writer starts anew. */

@@ -4,6 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Bytes } from "../base/bytes.ts";
+import type { Slab } from "../base/slab.ts";
 import type { BackendReader, BatchWriter } from "../backend/backend.ts";
 import {
   encodeValueRow,
@@ -29,6 +30,8 @@ import type {
 /** What the transaction needs of its store. */
 export interface TransactionOwner {
   readonly reader: BackendReader;
+  /** Memory for rows' values: rows of one time are committed, and given up, together. */
+  readonly slab: Slab;
   /** A range with `newest` as the store's revision. */
   rangeAt(query: RangeQuery, newest: number): RangeResult | MvccRefusal;
   /** Called once, at the end of a transaction; `created` minus `removed` keys came to life. */
@@ -71,7 +74,7 @@ export class BackendTransaction implements WriteTransaction {
     const version = before === "none" ? 1 : before.version + 1;
     const kv = { key, value, createRevision, modRevision: main, version, lease };
     if (before === "none") this.#keysAdded += 1;
-    this.#write("put", kv, encodeValueRow(kv));
+    this.#write("put", kv, encodeValueRow(kv, this.#owner.slab));
     return kv;
   }
 
@@ -96,7 +99,7 @@ export class BackendTransaction implements WriteTransaction {
     const change = { main: this.revision, sub: this.#events.length, tombstone: type === "delete" };
     this.#writer.put("key", keyRow(kv.key, change), value);
     // A copy: the key may be a view of a large message, which the row would keep alive.
-    this.#writer.put("revision", revisionRow(change), new Uint8Array(kv.key));
+    this.#writer.put("revision", revisionRow(change), this.#owner.slab.copyOf(kv.key));
     this.#events.push({ type, kv });
   }
 }

@@ -36,6 +36,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, EMPTY, utf8 } from "../base/bytes.ts";
+import type { Slab } from "../base/slab.ts";
 import type { BackendReader } from "../backend/backend.ts";
 import type { KeyValue } from "./types.ts";
 
@@ -216,12 +217,12 @@ function writeVarint(target: Bytes, offset: number, value: number): number {
 }
 
 /** The value of a put's row in `key`. */
-export function encodeValueRow(kv: KeyValue): Bytes {
+export function encodeValueRow(kv: KeyValue, slab: Slab): Bytes {
   const age = kv.modRevision - kv.createRevision;
   assert(age >= 0 && kv.version >= 1, "a key is created before it is modified, at version 1");
   const leaseBytes = kv.lease === 0n ? 0 : 8;
   const header = 1 + varintBytes(kv.version) + varintBytes(age) + leaseBytes;
-  const row = new Uint8Array(header + kv.value.length);
+  const row = slab.take(header + kv.value.length);
   row[0] = leaseBytes === 0 ? 0 : FLAG_LEASE;
   const offset = writeVarint(row, writeVarint(row, 1, kv.version), age);
   if (leaseBytes > 0) writeInt64(row, offset, kv.lease);

@@ -5,6 +5,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, readUint64, writeUint64 } from "../base/bytes.ts";
+import { Slab } from "../base/slab.ts";
 import type { Backend, BackendReader, BatchWriter } from "../backend/backend.ts";
 import {
   BackendCompaction,
@@ -46,6 +47,7 @@ interface Work<Result> {
 
 class BackendStore implements MvccStore, TransactionOwner {
   readonly watches: Watchers;
+  readonly slab = new Slab();
   readonly #backend: Backend;
   readonly #pages = new PageCounts();
   #revision = FIRST_REVISION;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { compareBytes } from "../../../shared/base/bytes.ts";
 import { Prng } from "../../../shared/base/prng.ts";
+import { Slab } from "../../../shared/base/slab.ts";
 import {
   changeOfRevisionRow,
   decodeKeyValue,
@@ -118,6 +119,7 @@ describe("rows", () => {
   test("random key-values come back whole", () => {
     const seed = Number(process.env["SEED"] ?? 5);
     const prng = new Prng(seed);
+    const slab = new Slab();
     const numbers = [1, 2, 127, 128, 16_383, 16_384, 2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER - 1];
     for (let round = 0; round < 500; round += 1) {
       const modRevision = prng.pick(numbers) + 1;
@@ -130,7 +132,7 @@ describe("rows", () => {
         lease: prng.pick([0n, 1n, -1n, 2n ** 62n, -(2n ** 63n)]),
       };
       const row = keyRow(kv.key, { main: modRevision, sub: prng.below(9), tombstone: false });
-      expect(decodeKeyValue(row, encodeValueRow(kv)), `SEED=${seed}`).toEqual(kv);
+      expect(decodeKeyValue(row, encodeValueRow(kv, slab)), `SEED=${seed}`).toEqual(kv);
     }
   });
 
