@@ -189,7 +189,7 @@ describe("data directories", () => {
     return positions;
   }
 
-  test("of another cluster, of another member", async () => {
+  test("of another cluster", async () => {
     await member.stop();
     const { dataDir } = member;
     const other = await refusal(memberFlags({ ...(await freeUrls()), dataDir }));
