@@ -85,8 +85,9 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
   });
   const stop = async (): Promise<void> => {
     await peer.stop();
-    await Promise.all([...doors, ...peerDoors].map((door) => door.close()));
+    // Before the peer doors: a server is closed only once the links that it accepted are.
     transport.close();
+    await Promise.all([...doors, ...peerDoors].map((door) => door.close()));
     await storage.close();
   };
   await peer.ready();
