@@ -1,10 +1,11 @@
 /**
- * The few pieces of protobuf's wire format (protobuf.dev, "Encoding") that hand-written encoders of
- * hot replies need. An encoder first adds up sizes, then writes into an array of exactly that size;
- * the order is that of field numbers and zero values are left out, so that the bytes are those that
- * protobuf-es writes.
+ * The few pieces of protobuf's wire format (protobuf.dev, "Encoding") that hand-written codecs of
+ * hot messages need. An encoder first adds up sizes, then writes into an array of exactly that
+ * size; the order is that of field numbers and zero values are left out, so that the bytes are
+ * those that protobuf-es writes. A decoder reads what encoders usually write and leaves all else,
+ * malformed input too, to protobuf-es.
  */
-import type { Bytes } from "../base/bytes.ts";
+import { EMPTY, type Bytes } from "../base/bytes.ts";
 
 /** Wire types, as they stand in a field's tag. */
 export const VARINT = 0;
@@ -101,5 +102,88 @@ export class WireWriter {
   raw(value: Bytes): void {
     this.bytes.set(value, this.position);
     this.position += value.length;
+  }
+}
+
+/**
+ * Reads fields while they look as encoders write them. After the first that doesn't, nothing it
+ * returned counts: `hasField` is false and `isUsual` too.
+ */
+export class WireReader {
+  readonly #bytes: Bytes;
+  #position = 0;
+  #isUsual = true;
+
+  constructor(bytes: Bytes) {
+    this.#bytes = bytes;
+  }
+
+  get isUsual(): boolean {
+    return this.#isUsual;
+  }
+
+  get hasField(): boolean {
+    return this.#isUsual && this.#position < this.#bytes.length;
+  }
+
+  /** A field's tag, or the value of a flag or an enum: one byte below 128. */
+  small(): number {
+    const byte = this.#byte();
+    if (byte >= 0x80) this.#isUsual = false;
+    return byte;
+  }
+
+  flag(): boolean {
+    return this.small() !== 0;
+  }
+
+  /** A view, plain even when the source is a Node `Buffer`. */
+  data(): Bytes {
+    const length = this.#length();
+    const start = this.#position;
+    if (length > this.#bytes.length - start) this.#isUsual = false;
+    if (!this.#isUsual) return EMPTY;
+    this.#position += length;
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + start, length);
+  }
+
+  int64(): bigint {
+    let low = 0;
+    let middle = 0;
+    let high = 0;
+    for (let shift = 0; shift < 7 * INT64_BYTES_MAX; shift += 7) {
+      const byte = this.#byte();
+      const bits = byte & 0x7f;
+      if (shift < 28) low |= bits << shift;
+      else if (shift < 56) middle |= bits << (shift - 28);
+      else high |= bits << (shift - 56);
+      if (byte >= 0x80) continue;
+      if (middle === 0 && high === 0) return BigInt(low);
+      return BigInt.asIntN(64, BigInt(low) | (BigInt(middle) << 28n) | (BigInt(high) << 56n));
+    }
+    this.#isUsual = false;
+    return 0n;
+  }
+
+  /** Of at most four bytes: no message is longer than that can say. */
+  #length(): number {
+    let length = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.#byte();
+      length |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return length;
+    }
+    this.#isUsual = false;
+    return 0;
+  }
+
+  #byte(): number {
+    if (this.#position >= this.#bytes.length) {
+      this.#isUsual = false;
+      return 0;
+    }
+    const byte = this.#bytes[this.#position] as number;
+    this.#position += 1;
+    return byte;
   }
 }

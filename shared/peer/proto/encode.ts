@@ -10,7 +10,7 @@ import {
   sizeOfVarint,
   WireWriter,
 } from "../../api/wire-format.ts";
-import { utf8, type Bytes } from "../../base/bytes.ts";
+import { EMPTY, utf8, type Bytes } from "../../base/bytes.ts";
 import type { KeyValue } from "../../mvcc/types.ts";
 import type { Header, RangeAnswer, WatchedEvent, WatchResponse } from "../services.ts";
 
@@ -26,19 +26,30 @@ function sizeOfBytes(value: Bytes): number {
   return value.length === 0 ? 0 : sizeOfField(value.length);
 }
 
+/**
+ * The header's ids as they are written. They are always those of this member, so the last ones
+ * written are kept.
+ */
+const ids = { clusterId: 0n, memberId: 0n, encoded: EMPTY };
+
+function encodedIds({ clusterId, memberId }: Header): Bytes {
+  if (ids.clusterId === clusterId && ids.memberId === memberId) return ids.encoded;
+  const writer = new WireWriter(sizeOfBigint(clusterId) + sizeOfBigint(memberId));
+  writer.bigint(1, clusterId);
+  writer.bigint(2, memberId);
+  ids.clusterId = clusterId;
+  ids.memberId = memberId;
+  ids.encoded = writer.bytes;
+  return ids.encoded;
+}
+
 function sizeOfHeader(header: Header): number {
-  return (
-    sizeOfBigint(header.clusterId) +
-    sizeOfBigint(header.memberId) +
-    sizeOfNumber(header.revision) +
-    sizeOfNumber(header.raftTerm)
-  );
+  return encodedIds(header).length + sizeOfNumber(header.revision) + sizeOfNumber(header.raftTerm);
 }
 
 function writeHeader(writer: WireWriter, header: Header, size: number): void {
   writer.message(1, size);
-  writer.bigint(1, header.clusterId);
-  writer.bigint(2, header.memberId);
+  writer.raw(encodedIds(header));
   writer.number(3, header.revision);
   writer.number(4, header.raftTerm);
 }

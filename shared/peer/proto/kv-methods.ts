@@ -3,6 +3,7 @@ import { KV, type RangeRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
 import { rpcError } from "../../api/errors.ts";
 import type { KeyValue } from "../../mvcc/types.ts";
 import type { CallContext, KvService, RangeAnswer } from "../services.ts";
+import { decodePutRequest, decodeRangeRequest } from "./decode.ts";
 import { encodePutResponse, encodeRangeResponse } from "./encode.ts";
 import {
   streaming,
@@ -27,6 +28,7 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
       KV.method.range,
       (request, call) => kv.range(rangeOpOf(request), { serializable: request.serializable }, call),
       {
+        decode: decodeRangeRequest,
         encode: encodeRangeResponse,
         message: (answer) => rangeMessage(headerMessage(answer.header), answer),
       },
@@ -45,6 +47,7 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
       },
     ),
     Put: unary(KV.method.put, (request, call) => kv.put(putOpOf(request), call), {
+      decode: decodePutRequest,
       encode: encodePutResponse,
       message: ({ header, previous }) => ({
         header: headerMessage(header),

@@ -2,6 +2,7 @@
 import { Lease, type LeaseKeepAliveRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
 import { LIMITS } from "../../base/limits.ts";
 import type { CallContext, Header, LeaseService } from "../services.ts";
+import { decodeKeepAliveRequest } from "./decode.ts";
 import { encodeKeepAliveResponse } from "./encode.ts";
 import {
   streaming,
@@ -35,6 +36,7 @@ export function leaseMethods(lease: LeaseService): Readonly<Record<string, Proto
       Lease.method.leaseKeepAlive,
       (sink, call) => new KeepAliveStream(lease, sink, call),
       {
+        decode: decodeKeepAliveRequest,
         encode: encodeKeepAliveResponse,
         message: ({ header, id, ttlSeconds }) => ({
           header: headerMessage(header),

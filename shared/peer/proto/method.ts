@@ -69,22 +69,26 @@ export type ProtoMethod =
   | UnaryMethod<DescMessage, DescMessage, unknown>
   | StreamMethod<DescMessage, DescMessage, unknown>;
 
-interface Shape<Output extends DescMessage, Answer> {
+interface Shape<Input extends DescMessage, Output extends DescMessage, Answer> {
   readonly message: (answer: Answer) => MessageInitShape<Output>;
   /** A lean encoder, where protobuf-es is too slow. */
   readonly encode?: (answer: Answer) => Bytes;
+  /** A lean decoder; undefined: these bytes are left to protobuf-es. */
+  readonly decode?: (bytes: Bytes) => MessageShape<Input> | undefined;
 }
 
 function codec<Input extends DescMessage, Output extends DescMessage, Answer>(
   descriptor: DescMethod & { input: Input; output: Output },
-  shape: Shape<Output, Answer>,
+  shape: Shape<Input, Output, Answer>,
 ): Common<Input, Output, Answer> {
   const { input, output } = descriptor;
   const message = (answer: Answer): MessageShape<Output> => create(output, shape.message(answer));
+  const whole = (bytes: Bytes): MessageShape<Input> =>
+    fromBinary(input, bytes, { recursionLimit: LIMITS.messageDepthMax });
   return {
     input,
     output,
-    decode: (bytes) => fromBinary(input, bytes, { recursionLimit: LIMITS.messageDepthMax }),
+    decode: (bytes) => shape.decode?.(bytes) ?? whole(bytes),
     encode: shape.encode ?? ((answer) => toBinary(output, message(answer))),
     message,
   };
@@ -93,7 +97,7 @@ function codec<Input extends DescMessage, Output extends DescMessage, Answer>(
 export function unary<Input extends DescMessage, Output extends DescMessage, Answer>(
   descriptor: DescMethod & { input: Input; output: Output },
   handle: (request: MessageShape<Input>, call: CallContext) => Promise<Answer>,
-  shape: Shape<Output, Answer>,
+  shape: Shape<Input, Output, Answer>,
 ): UnaryMethod<Input, Output, Answer> {
   return { kind: "unary", ...codec(descriptor, shape), handle };
 }
@@ -102,7 +106,7 @@ export function streaming<Input extends DescMessage, Output extends DescMessage,
   kind: "serverStream" | "bidi",
   descriptor: DescMethod & { input: Input; output: Output },
   open: (sink: AnswerSink<Answer>, call: CallContext) => StreamHandler<MessageShape<Input>>,
-  shape: Shape<Output, Answer>,
+  shape: Shape<Input, Output, Answer>,
 ): StreamMethod<Input, Output, Answer> {
   return { kind, ...codec(descriptor, shape), open };
 }
