@@ -3,7 +3,7 @@
  * what the caller may do next (`retryable`, `outcome`).
  */
 import { RpcError } from "../shared/api/errors.ts";
-import type { StatusName } from "../shared/api/errors.ts";
+import { HTTP_STATUS } from "../shared/api/http-status.ts";
 
 /** A refusal of the HTTP layer itself: the request never became a call. */
 export class HttpError extends Error {
@@ -17,26 +17,6 @@ export class HttpError extends Error {
     this.headers = headers;
   }
 }
-
-const HTTP_STATUS: Readonly<Record<StatusName, number>> = {
-  ok: 200,
-  canceled: 499,
-  unknown: 500,
-  invalidArgument: 400,
-  deadlineExceeded: 504,
-  notFound: 404,
-  alreadyExists: 409,
-  permissionDenied: 403,
-  resourceExhausted: 429,
-  failedPrecondition: 400,
-  aborted: 409,
-  outOfRange: 400,
-  unimplemented: 501,
-  internal: 500,
-  unavailable: 503,
-  dataLoss: 500,
-  unauthenticated: 401,
-};
 
 function httpStatusOf(error: RpcError): number {
   if (error.code === "compacted") return 410;

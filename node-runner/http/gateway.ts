@@ -5,7 +5,8 @@
  * replies lines of `{"result": ...}`, ended by one of `{"error": ...}` when it fails.
  */
 import { fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
-import { RpcError, STATUS, type StatusName } from "../../shared/api/errors.ts";
+import { RpcError, STATUS } from "../../shared/api/errors.ts";
+import { HTTP_STATUS } from "../../shared/api/http-status.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { ProtoMethod } from "../../shared/peer/proto/method.ts";
 import type { ProtoServices } from "../../shared/peer/proto/methods.ts";
@@ -18,27 +19,6 @@ import {
 } from "../http2/http-handler.ts";
 import { GATEWAY_PATHS } from "./gateway-paths.ts";
 import { JsonSplitter } from "./json-splitter.ts";
-
-/** grpc-gateway's HTTP status of each gRPC status. */
-const HTTP_STATUS: Readonly<Record<StatusName, number>> = {
-  ok: 200,
-  canceled: 499,
-  unknown: 500,
-  invalidArgument: 400,
-  deadlineExceeded: 504,
-  notFound: 404,
-  alreadyExists: 409,
-  permissionDenied: 403,
-  resourceExhausted: 429,
-  failedPrecondition: 400,
-  aborted: 409,
-  outOfRange: 400,
-  unimplemented: 501,
-  internal: 500,
-  unavailable: 503,
-  dataLoss: 500,
-  unauthenticated: 401,
-};
 
 /** Base64 and escapes: what a request's JSON may take for the same protobuf bytes. */
 export const GATEWAY_JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
