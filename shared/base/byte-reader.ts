@@ -92,6 +92,11 @@ export class ByteReader {
     return this.#source.subarray(start, this.#offset);
   }
 
+  skip(length: number): void {
+    this.#need(length);
+    this.#offset += length;
+  }
+
   /** Bytes behind their length, as a view. */
   bytes(): Bytes {
     return this.raw(this.varint());

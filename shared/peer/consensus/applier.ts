@@ -6,7 +6,7 @@
 import { assert } from "../../base/assert.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Entry, RaftNode } from "../../raft/types.ts";
-import { decodeCommand } from "../../wire/command-codec.ts";
+import { commandOf } from "../../wire/command-codec.ts";
 import type { Command } from "../../wire/command.ts";
 import type { StateMachine } from "../state/state-machine.ts";
 import type { Confirmations } from "./confirmations.ts";
@@ -102,11 +102,9 @@ export class Applier {
     const sequences: number[] = [];
     for (const entry of entries) {
       assert(entry.kind === "normal", "membership changes come with a later version");
-      const own = proposals.find(entry);
-      sequences.push(own.sequence);
-      commands.push(
-        entry.data.length === 0 ? undefined : (own.command ?? decodeCommand(entry.data).command),
-      );
+      sequences.push(proposals.sequenceOf(entry));
+      // Own commands are read back too: what was proposed is held in the entry's bytes alone.
+      commands.push(entry.data.length === 0 ? undefined : commandOf(entry.data));
     }
     const results = state.apply(entries, commands, this.#parts.now());
     const last = entries[entries.length - 1] as Entry;

@@ -8,7 +8,7 @@ import type { ErrorCode, RpcError } from "../../api/errors.ts";
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Entry, ProposedEntry, Refusal } from "../../raft/types.ts";
-import { encodeCommand, ownSequence } from "../../wire/command-codec.ts";
+import { encodeCommand, ownSequence, proposerBytes } from "../../wire/command-codec.ts";
 import type { Command } from "../../wire/command.ts";
 import type { ApplyResult } from "../state/state-machine.ts";
 
@@ -20,7 +20,6 @@ export interface ProposalOwner {
 
 interface Proposal {
   readonly sequence: number;
-  readonly command: Command;
   readonly data: Bytes;
   readonly owner: ProposalOwner;
   readonly startedAt: number;
@@ -36,12 +35,14 @@ export interface ProposalOptions {
 
 export class Proposals {
   readonly #own: { readonly member: bigint; readonly incarnation: number };
+  readonly #proposer: Bytes;
   readonly #pending = new Map<number, Proposal>();
   #queue: Proposal[] = [];
   #sequence = 0;
 
   constructor(own: { readonly member: bigint; readonly incarnation: number }) {
     this.#own = own;
+    this.#proposer = proposerBytes(own);
   }
 
   get pendingCount(): number {
@@ -63,7 +64,6 @@ export class Proposals {
     });
     const proposal: Proposal = {
       sequence,
-      command,
       data,
       owner,
       startedAt: options.now,
@@ -104,14 +104,10 @@ export class Proposals {
     }
   }
 
-  /** The proposal behind an entry, if it is one of this peer's that still waits. */
-  find(entry: Entry): { readonly command: Command | undefined; readonly sequence: number } {
-    const sequence = ownSequence(entry.data, this.#own);
-    if (sequence === undefined) return NOT_OWN;
-    const proposal = this.#pending.get(sequence);
-    if (proposal === undefined) return NOT_OWN;
-    // The same array is the same command; a copy that came back from another peer is decoded like any entry.
-    return proposal.data === entry.data ? proposal : { command: undefined, sequence };
+  /** Of the proposal behind an entry, if it is one of this peer's that still waits; else 0. */
+  sequenceOf(entry: Entry): number {
+    const sequence = ownSequence(entry.data, this.#proposer);
+    return sequence !== undefined && this.#pending.has(sequence) ? sequence : 0;
   }
 
   settle(sequence: number, result: ApplyResult): void {
@@ -149,5 +145,3 @@ export class Proposals {
     proposal.owner.failed(error);
   }
 }
-
-const NOT_OWN = { command: undefined, sequence: 0 } as const;

@@ -70,18 +70,14 @@ export function rangeOpOf(request: RangeRequest): RangeOp {
 }
 
 /**
- * Key and value are copied: they live on in the store's memory, and must not hold the network chunk
- * that they came in.
+ * Key and value stay views of the request, whose chunk of input they must not hold for long: they
+ * are written into a log entry at once, and read from there.
  */
 export function putOpOf(request: PutRequest): PutOp {
-  const keyLength = request.key.length;
-  const kept = new Uint8Array(keyLength + request.value.length);
-  kept.set(request.key);
-  kept.set(request.value, keyLength);
   return {
     kind: "put",
-    key: kept.subarray(0, keyLength),
-    value: kept.subarray(keyLength),
+    key: request.key,
+    value: request.value,
     lease: request.lease,
     previousKv: request.prevKv,
     ignoreValue: request.ignoreValue,

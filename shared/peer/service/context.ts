@@ -2,12 +2,13 @@
  * What all services share: the consensus under them, the state that they read, the header of their
  * answers, and the two ways to an answer: through the log, or after a confirmed read point.
  */
-import { rpcError } from "../../api/errors.ts";
+import { rpcError, type RpcError } from "../../api/errors.ts";
 import type { Consensus } from "../consensus/consensus.ts";
+import type { ProposalOwner } from "../consensus/proposals.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig } from "../peer.ts";
 import type { CallContext, Header, OpResult } from "../services.ts";
-import type { StateMachine } from "../state/state-machine.ts";
+import type { ApplyResult, StateMachine } from "../state/state-machine.ts";
 import type { Command } from "../../wire/command.ts";
 
 export interface Written {
@@ -63,17 +64,8 @@ export class ServiceContext {
     return new Promise((resolve, reject) => {
       check?.();
       this.checkLeader(call);
-      this.consensus.propose(
-        command,
-        {
-          applied: (applied) => {
-            if (applied.kind === "refused") reject(rpcError(applied.code));
-            else resolve(answer({ header: this.header(applied.revision), result: applied.result }));
-          },
-          failed: reject,
-        },
-        call.timeoutMilliseconds,
-      );
+      const owner = new PendingWrite(this, { resolve, reject, answer });
+      this.consensus.propose(command, owner, call.timeoutMilliseconds);
     });
   }
 
@@ -100,5 +92,32 @@ export class ServiceContext {
       if (options.serializable) return serve();
       this.consensus.confirm({ confirmed: serve, failed: reject }, call.timeoutMilliseconds);
     });
+  }
+}
+
+interface WriteCall<Answer> {
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: RpcError) => void;
+  readonly answer: (written: Written) => Answer;
+}
+
+/** A class, since a closure would hold the command too, and with it the chunk that it came in. */
+class PendingWrite<Answer> implements ProposalOwner {
+  readonly #context: ServiceContext;
+  readonly #call: WriteCall<Answer>;
+
+  constructor(context: ServiceContext, call: WriteCall<Answer>) {
+    this.#context = context;
+    this.#call = call;
+  }
+
+  applied(applied: ApplyResult): void {
+    const { resolve, reject, answer } = this.#call;
+    if (applied.kind === "refused") return reject(rpcError(applied.code));
+    resolve(answer({ header: this.#context.header(applied.revision), result: applied.result }));
+  }
+
+  failed(error: RpcError): void {
+    this.#call.reject(error);
   }
 }

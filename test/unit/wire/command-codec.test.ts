@@ -6,9 +6,11 @@ import type { Bytes } from "../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../shared/base/limits.ts";
 import {
   CommandError,
+  commandOf,
   decodeCommand,
   encodeCommand,
   ownSequence,
+  proposerBytes,
 } from "../../../shared/wire/command-codec.ts";
 import type { Command, LogCommand, Op, TxnOp } from "../../../shared/wire/command.ts";
 
@@ -226,7 +228,9 @@ const entryArbitrary: fc.Arbitrary<LogCommand> = fc.record({
 test("random entries come back as they were", () => {
   fc.assert(
     fc.property(entryArbitrary, (command) => {
-      expect(decodeCommand(encodeCommand(command))).toEqual(command);
+      const data = encodeCommand(command);
+      expect(decodeCommand(data)).toEqual(command);
+      expect(commandOf(data)).toEqual(command.command);
     }),
     { numRuns: 300 },
   );
@@ -234,11 +238,12 @@ test("random entries come back as they were", () => {
 
 test("ownSequence finds its own requests and no others", () => {
   const data = encodeCommand(entry(put("a", "b")));
-  expect(ownSequence(data, request)).toBe(300);
-  expect(ownSequence(data, { ...request, member: 1n })).toBeUndefined();
-  expect(ownSequence(data, { ...request, incarnation: 7 })).toBeUndefined();
-  expect(ownSequence(encodeCommand(entry(put("a", "b"), false)), request)).toBeUndefined();
-  expect(ownSequence(utf8(""), request)).toBeUndefined();
+  const own = proposerBytes(request);
+  expect(ownSequence(data, own)).toBe(300);
+  expect(ownSequence(data, proposerBytes({ ...request, member: 1n }))).toBeUndefined();
+  expect(ownSequence(data, proposerBytes({ ...request, incarnation: 7 }))).toBeUndefined();
+  expect(ownSequence(encodeCommand(entry(put("a", "b"), false)), own)).toBeUndefined();
+  expect(ownSequence(utf8(""), own)).toBeUndefined();
 });
 
 describe("what can't be read stops the reader with a CommandError", () => {
