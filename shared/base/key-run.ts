@@ -56,9 +56,9 @@ export class KeyRun {
 
   insert(position: number, key: Bytes): void {
     const first = this.#keys[0];
-    this.#keys.splice(position, 0, key);
+    insertAt(this.#keys, position, key);
     if (first !== undefined && sharedBytes(first, key, this.#shared) === this.#shared) {
-      this.#heads.splice(position, 0, headOf(key, this.#shared));
+      insertAt(this.#heads, position, headOf(key, this.#shared));
     } else this.#measure();
   }
 
@@ -129,6 +129,14 @@ export class KeyRun {
     for (let at = 0; at < keys.length; at += 1) heads[at] = headOf(keys[at] as Bytes, shared);
     assert(heads.length === keys.length, "each key has a head");
   }
+}
+
+/** As `splice` does, but without the array of what was removed; for the lengths of nodes. */
+export function insertAt<Item>(items: Item[], position: number, item: Item): void {
+  assert(position <= items.length, "an item is inserted between others or at the end");
+  items.push(item);
+  for (let at = items.length - 1; at > position; at -= 1) items[at] = items[at - 1] as Item;
+  items[position] = item;
 }
 
 /** How many bytes `a` and `b` begin with alike, `most` at most. */

@@ -26,7 +26,7 @@
  */
 import { assert } from "./assert.ts";
 import { type Bytes, compareBytes } from "./bytes.ts";
-import { KeyRun } from "./key-run.ts";
+import { KeyRun, insertAt } from "./key-run.ts";
 
 /** Entries of a leaf, or children of a branch, at most. */
 const NODE_MAX = 128;
@@ -177,7 +177,7 @@ export class OrderedMap<Value> {
       this.#size += 1;
       this.#changes += 1;
       keys.insert(position, key);
-      values.splice(position, 0, value);
+      insertAt(values, position, value);
       if (keys.length <= NODE_MAX) return undefined;
       const cut = position === keys.length - 1 ? position : keys.length >> 1;
       const right = keys.cut(cut);
