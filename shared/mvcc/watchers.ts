@@ -123,15 +123,7 @@ export class Watchers implements WatchRegistry {
     for (const { revision, events } of revisions) {
       assert(revision > this.#notifiedRevision, `revision ${revision} was notified before`);
       assert(revision <= this.#source.revision, "events are notified once they are visible");
-      for (const event of events) this.#synced.match(event);
-      for (const { group, match } of this.#synced.takeMatches()) {
-        const batch = match.batch(revision);
-        for (const watcher of group.members) {
-          if (watcher.fromRevision > revision) continue;
-          if (watcher.options.sink.deliver(watcher, batch)) continue;
-          this.#fallBehind(watcher, revision);
-        }
-      }
+      if (this.#syncedCount > 0) this.#deliver(revision, events);
       this.#notifiedRevision = revision;
     }
   }
@@ -156,6 +148,18 @@ export class Watchers implements WatchRegistry {
       watcher.refused = false;
     }
     this.#notifiedRevision = this.#source.revision;
+  }
+
+  #deliver(revision: number, events: readonly Event[]): void {
+    for (const event of events) this.#synced.match(event);
+    for (const { group, match } of this.#synced.takeMatches()) {
+      const batch = match.batch(revision);
+      for (const watcher of group.members) {
+        if (watcher.fromRevision > revision) continue;
+        if (watcher.options.sink.deliver(watcher, batch)) continue;
+        this.#fallBehind(watcher, revision);
+      }
+    }
   }
 
   #enterSynced(watcher: RegisteredWatcher): void {
