@@ -1,8 +1,9 @@
 /** The test suites as vitest projects, cheapest first. `test/README.md` says what each is for. */
 import { defineConfig } from "vitest/config";
 
-/** A suite run on Node. Suites that start processes run one file at a time: the machine is shared. */
-function suite(name: string, options: { serial?: boolean; timeoutSeconds?: number } = {}) {
+/** A suite run on Node. Suites that start processes have a turn: they run alone, one file at a time, so that what they
+ * demand of real time isn't at the mercy of other suites. */
+function suite(name: string, options: { turn?: number; timeoutSeconds?: number } = {}) {
   return {
     test: {
       name,
@@ -10,7 +11,8 @@ function suite(name: string, options: { serial?: boolean; timeoutSeconds?: numbe
       environment: "node" as const,
       testTimeout: (options.timeoutSeconds ?? 10) * 1000,
       hookTimeout: 60_000,
-      fileParallelism: !(options.serial ?? false),
+      fileParallelism: options.turn === undefined,
+      sequence: { groupOrder: options.turn ?? 0 },
     },
   };
 }
@@ -20,10 +22,10 @@ export default defineConfig({
     projects: [
       suite("unit"),
       suite("sim", { timeoutSeconds: 120 }),
-      suite("api", { serial: true, timeoutSeconds: 60 }),
-      suite("process", { serial: true, timeoutSeconds: 120 }),
-      suite("interop", { serial: true, timeoutSeconds: 120 }),
-      suite("edge", { serial: true, timeoutSeconds: 120 }),
+      suite("api", { turn: 1, timeoutSeconds: 60 }),
+      suite("process", { turn: 2, timeoutSeconds: 120 }),
+      suite("interop", { turn: 3, timeoutSeconds: 120 }),
+      suite("edge", { turn: 4, timeoutSeconds: 120 }),
     ],
   },
 });
