@@ -34,6 +34,14 @@ export function clampToSafe(value: bigint): number {
   return Number(value);
 }
 
+/**
+ * A copy of its own memory. Not `slice`: what Node hands in is a Buffer, whose `slice` shares the
+ * network chunk.
+ */
+function copyOf(bytes: Bytes): Bytes {
+  return new Uint8Array(bytes);
+}
+
 const SORT_ORDERS: Readonly<Record<number, RangeOp["sortOrder"]>> = {
   [RangeRequest_SortOrder.NONE]: "none",
   [RangeRequest_SortOrder.ASCEND]: "ascend",
@@ -88,8 +96,8 @@ export function putOpOf(request: PutRequest): PutOp {
 export function deleteRangeOpOf(request: DeleteRangeRequest): DeleteRangeOp {
   return {
     kind: "deleteRange",
-    key: request.key.slice(),
-    rangeEnd: request.rangeEnd.slice(),
+    key: copyOf(request.key),
+    rangeEnd: copyOf(request.rangeEnd),
     previousKv: request.prevKv,
   };
 }
@@ -163,8 +171,8 @@ function compareOf(message: CompareMessage): Compare {
   return {
     target,
     result,
-    key: message.key.slice(),
-    rangeEnd: message.rangeEnd.slice(),
+    key: copyOf(message.key),
+    rangeEnd: copyOf(message.rangeEnd),
     operand: operandOf(message, target),
   };
 }
@@ -172,15 +180,15 @@ function compareOf(message: CompareMessage): Compare {
 function operandOf(message: CompareMessage, target: Compare["target"]): Bytes | bigint {
   const union = message.targetUnion;
   const value = union.case === UNION_CASES[target] ? union.value : undefined;
-  if (target === "value") return value instanceof Uint8Array ? value.slice() : EMPTY;
+  if (target === "value") return value instanceof Uint8Array ? copyOf(value) : EMPTY;
   return typeof value === "bigint" ? value : 0n;
 }
 
 export function watchCreateOf(request: WatchCreateRequest): WatchCreate {
   const { NOPUT, NODELETE } = WatchCreateRequest_FilterType;
   return {
-    key: request.key.slice(),
-    rangeEnd: request.rangeEnd.slice(),
+    key: copyOf(request.key),
+    rangeEnd: copyOf(request.rangeEnd),
     startRevision: clampToSafe(request.startRevision),
     progressNotify: request.progressNotify,
     noPut: request.filters.includes(NOPUT),
