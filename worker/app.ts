@@ -14,6 +14,7 @@
  */
 import { Hono } from "hono";
 import type { Context } from "hono";
+import { RpcError } from "../shared/api/errors.ts";
 import { checkAccess } from "./access.ts";
 import { configOf } from "./config.ts";
 import type { EdgeEnv } from "./config.ts";
@@ -118,10 +119,10 @@ export function createApp(): Hono<{ Bindings: EdgeEnv }> {
     return problemResponse(new HttpError(404, `${text}: see GET /kv?key=, POST /txn, GET /watch`));
   });
   app.onError((error) => {
-    const response = problemResponse(error);
-    // What the table doesn't explain is a defect of the edge: the operator needs its text.
-    if (response.status === 500) console.error(error);
-    return response;
+    // What is no refusal is a defect of the edge: the operator needs its text.
+    const known = error instanceof RpcError || error instanceof HttpError;
+    if (!known) console.error(error);
+    return problemResponse(error);
   });
   return app;
 }

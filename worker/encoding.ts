@@ -63,7 +63,12 @@ export function decodeBase64(text: string, name: string): Bytes {
   if (!/^[A-Za-z0-9+/]*$/.test(standard) || standard.length % 4 === 1) {
     throw new HttpError(400, `${name} is no base64`);
   }
-  return Uint8Array.from(atob(standard), (character) => character.charCodeAt(0));
+  const binary = atob(standard);
+  const bytes = new Uint8Array(binary.length);
+  for (let position = 0; position < binary.length; position += 1) {
+    bytes[position] = binary.charCodeAt(position);
+  }
+  return bytes;
 }
 
 export function encodeBase64(bytes: Bytes): string {

@@ -3,7 +3,7 @@
  * one, so that thousands of clients cost the peers few messages; its answer is the peers' either
  * way. A client counts a lease's time from the moment at which it sent the renewal.
  */
-import { RpcError, STATUS, rpcError } from "../shared/api/errors.ts";
+import { RpcError, STATUS, errorCodeOf, rpcError } from "../shared/api/errors.ts";
 import type { StatusName } from "../shared/api/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { EdgeConfig, EdgeEnv, HubAnswer } from "./config.ts";
@@ -100,5 +100,6 @@ export function hubOf(
 export function confirmed(answer: HubAnswer): HubAnswer & { readonly ok: true } {
   if (answer.ok) return answer;
   const status = Object.hasOwn(STATUS, answer.status) ? (answer.status as StatusName) : "unknown";
-  throw new RpcError(status, answer.message);
+  const code = errorCodeOf(answer.message);
+  throw new RpcError(status, answer.message, code === undefined ? {} : { code });
 }

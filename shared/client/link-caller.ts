@@ -61,7 +61,7 @@ export class LinkCaller implements Caller {
       } catch (error) {
         if (!mayRepeat(error)) throw error;
         if (connection !== undefined) this.#leave(connection);
-        const delay = this.#backoff(attempt);
+        const delay = backoff(attempt, platform.random());
         if (this.#closed || platform.now() + delay >= deadline) throw error;
         await pause(delay, signal);
       }
@@ -169,14 +169,17 @@ export class LinkCaller implements Caller {
     }
     throw new RpcError("unavailable", `no endpoint can be reached: ${reasons.join("; ")}`);
   }
+}
 
-  /** Doubles up to the limit; each wait is drawn from its upper half, so that clients spread. */
-  #backoff(attempt: number): number {
-    const { clientBackoffMilliseconds, clientBackoffMillisecondsMax } = LIMITS;
-    const full = Math.min(
-      clientBackoffMillisecondsMax,
-      clientBackoffMilliseconds * 2 ** Math.min(attempt - 1, 10),
-    );
-    return full * (0.5 + this.#options.platform.random() / 2);
-  }
+/**
+ * The wait before the next try: doubles up to the limit, drawn from its upper half, so that
+ * clients spread. `random` in [0, 1).
+ */
+export function backoff(attempt: number, random: number): number {
+  const { clientBackoffMilliseconds, clientBackoffMillisecondsMax } = LIMITS;
+  const full = Math.min(
+    clientBackoffMillisecondsMax,
+    clientBackoffMilliseconds * 2 ** Math.min(attempt - 1, 10),
+  );
+  return full * (0.5 + random / 2);
 }

@@ -20,7 +20,9 @@ import { isLinkWrite } from "../wire/link-writes.ts";
 import { cancelledError, deadlineError, errorOf, mayRepeat } from "./caller.ts";
 import type { CallOptions, Caller, WatchHandle } from "./caller.ts";
 import { postUrl } from "./endpoints.ts";
+import { backoff } from "./link-caller.ts";
 import type { CallerOptions } from "./link-caller.ts";
+import { pause } from "./platform.ts";
 
 export class PostCaller implements Caller {
   readonly #options: CallerOptions;
@@ -36,12 +38,15 @@ export class PostCaller implements Caller {
     const { platform, endpoints } = this.#options;
     const deadline =
       platform.now() + (options.timeoutMilliseconds ?? this.#options.timeoutMilliseconds);
-    const reasons: string[] = [];
+    let reasons: string[] = [];
     for (let attempt = 0; ; attempt += 1) {
+      if (options.signal?.aborted === true) {
+        throw cancelledError({ write: false, cause: options.signal.reason });
+      }
       const endpoint = endpoints.current;
       // Each endpoint gets its share of the time, so that one that hangs leaves some for the others.
       const rest = deadline - platform.now();
-      const turns = Math.max(1, endpoints.count - attempt);
+      const turns = endpoints.count - (attempt % endpoints.count);
       const share = isLinkWrite(request as LinkRequest) ? rest : rest / turns;
       try {
         const answer = await this.#post(endpoint, request as LinkRequest, {
@@ -53,13 +58,18 @@ export class PostCaller implements Caller {
         const late = error instanceof RpcError && error.status === "deadlineExceeded";
         const repeat = mayRepeat(error) || (late && error.outcome === "none");
         if (!repeat) throw error;
-        reasons.push(`${endpoint}: ${error.message}`);
         endpoints.leave(endpoint);
-        if (attempt + 1 >= endpoints.count || platform.now() >= deadline) {
+        reasons = [...reasons, `${endpoint}: ${error.message}`].slice(-endpoints.count);
+        // Once every endpoint had its turn, the cluster gets time: an election takes a second.
+        const rounds = Math.floor((attempt + 1) / endpoints.count);
+        const delay =
+          (attempt + 1) % endpoints.count === 0 ? backoff(rounds, platform.random()) : 0;
+        if (platform.now() + delay >= deadline) {
           if (error.code !== undefined && !late) throw error;
           const text = `no endpoint can be reached: ${reasons.join("; ")}`;
           throw new RpcError("unavailable", text, { cause: error });
         }
+        if (delay > 0) await pause(delay, options.signal);
       }
     }
   }

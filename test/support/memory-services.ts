@@ -56,6 +56,7 @@ export class MemoryServices implements Services {
   readonly #keys = new Map<string, KeyValue>();
   readonly #history: Revision[] = [];
   readonly #leases = new Map<bigint, number>();
+  #nextLease = 1000n;
   readonly #streams = new Set<() => void>();
 
   constructor(memberId = 0xa1n) {
@@ -110,7 +111,7 @@ export class MemoryServices implements Services {
   readonly lease: Services["lease"] = {
     grant: ({ id, ttlSeconds }, call) =>
       this.#run("leaseGrant", call, () => {
-        const chosen = id === 0n ? BigInt(this.#leases.size + 1000) : id;
+        const chosen = id === 0n ? this.#nextLease++ : id;
         if (this.#leases.has(chosen)) throw rpcError("leaseExist");
         this.#leases.set(chosen, Number(ttlSeconds));
         return { header: this.header, id: chosen, ttlSeconds: Number(ttlSeconds) };

@@ -271,6 +271,17 @@ describe("over POST", () => {
     expect((await store.get("k"))?.value).toBe("v");
   });
 
+  test("a read waits out an outage of all endpoints, within its deadline", async () => {
+    const store = open({ transport: "post" });
+    await store.put("k", "v");
+    a.state = "down";
+    b.state = "down";
+    const read = store.get("k");
+    await failure(store.get("k", { timeoutMilliseconds: 60 }));
+    b.state = "up";
+    expect((await read)?.value).toBe("v");
+  });
+
   test("watching is refused with what to do", async () => {
     const watch = open({ transport: "post" }).watch("k");
     expect((await failure(watch.ready)).message).toContain("WebSocket");

@@ -1,0 +1,32 @@
+/** What `wrangler deploy` would publish: it builds, within what Cloudflare takes, without network. */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { expect, test } from "vitest";
+import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+/** A free plan's Worker, compressed. */
+const BUNDLE_BYTES_MAX = 3 * 1024 * 1024;
+
+test("wrangler deploy --dry-run passes, and the bundle holds no eval and no node: import", async () => {
+  const out = makeTempDir("deploy");
+  try {
+    const wrangler = join(ROOT, "node_modules", "wrangler", "bin", "wrangler.js");
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [wrangler, "deploy", "--dry-run", "--outdir", out],
+      { cwd: ROOT, env: { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "true" } },
+    );
+    expect(stdout).toContain("LEASE_HUB");
+    expect(stdout).toContain("--dry-run: exiting now");
+    const bundle = readFileSync(join(out, "index.js"), "utf8");
+    expect(gzipSync(bundle).length).toBeLessThan(BUNDLE_BYTES_MAX);
+    expect(bundle).not.toMatch(/\beval\(/);
+    expect(bundle).not.toMatch(/from\s*"node:/);
+  } finally {
+    removeTempDir(out);
+  }
+});
