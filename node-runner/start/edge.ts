@@ -19,6 +19,8 @@ export async function startEdge(options: {
   /** Base URLs of the peers' client ports. */
   readonly peers: readonly string[];
   readonly dataDir: string;
+  /** Further variables of the Worker, as `worker/config.ts` names them. */
+  readonly variables?: Readonly<Record<string, string>>;
 }): Promise<RunningEdge> {
   // wrangler asks nobody and tells nobody anything.
   process.env["WRANGLER_SEND_METRICS"] = "false";
@@ -26,7 +28,11 @@ export async function startEdge(options: {
   const ours = SIGNALS.map((signal) => process.listeners(signal));
   const worker = await startWorker({
     config: join(ROOT, "wrangler.toml"),
-    bindings: { QUORATE_PEERS: { type: "plain_text", value: options.peers.join(",") } },
+    bindings: Object.fromEntries(
+      Object.entries({ ...options.variables, QUORATE_PEERS: options.peers.join(",") }).map(
+        ([name, value]) => [name, { type: "plain_text", value }],
+      ),
+    ),
     dev: {
       server: { hostname: "127.0.0.1", port: options.port },
       inspector: false,
