@@ -5,6 +5,7 @@
  * given up: read the state anew; the stream goes on from the oldest revision left) and `error`
  * (problem JSON; the stream ends). Comments keep it open while nothing happens.
  */
+import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
 import { CompactedError } from "../shared/client/watch.ts";
@@ -121,7 +122,7 @@ class EventStream {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         const text = "no peer took the watch in time: try again";
-        reject(new HttpError(503, text, { "retry-after": "1" }));
+        reject(new RpcError("unavailable", text));
       }, timeoutMilliseconds);
     });
     try {
@@ -186,7 +187,8 @@ class EventStream {
       }
     } catch (error) {
       if (error instanceof CompactedError) return this.#compacted(error.compactRevision);
-      return { event: "error", data: await problemResponse(error).json<object>() };
+      const data: unknown = await problemResponse(error).json();
+      return { event: "error", data: data as object };
     }
   }
 
