@@ -1,0 +1,118 @@
+/**
+ * The edge as its suites see it, wherever it runs: requests go in, responses come out. Two ways to
+ * start one: the Worker in local workerd, and the same app on Node.
+ */
+import { request as httpRequest } from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
+import { startEdge } from "../../node-runner/start/edge.ts";
+import { createApp } from "../../worker/app.ts";
+import { freePorts } from "../support/ports.ts";
+import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
+
+/** The edge's variables, without its peers. */
+export type EdgeVariables = Readonly<Record<string, string>>;
+
+export interface Edge {
+  /** `path` begins with a slash. Fails loudly when no answer comes in a quarter of a minute. */
+  fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** GET with another Host header than loopback's; its status. */
+  statusAtHost(host: string, path: string): Promise<number>;
+  /** Where it listens; absent on runtimes that serve no sockets here. */
+  readonly url: string | undefined;
+  stop(): Promise<void>;
+}
+
+export type StartEdge = (peers: readonly string[], variables?: EdgeVariables) => Promise<Edge>;
+
+const ANSWER_MILLISECONDS = 15_000;
+
+/** The Worker that `wrangler deploy` publishes, in local workerd. */
+export const startWorkerd: StartEdge = async (peers, variables = {}) => {
+  const [port = 0] = await freePorts(1);
+  const dataDir = makeTempDir("edge");
+  const running = await startEdge({ port, peers, dataDir, variables });
+  const url = `http://127.0.0.1:${port}`;
+  return {
+    url,
+    fetch: (path, init = {}) => fetch(url + path, withLimit(init)),
+    statusAtHost: (host, path) => statusAtHost({ port, host, path }),
+    async stop() {
+      await running.stop();
+      removeTempDir(dataDir);
+    },
+  };
+};
+
+/** The same app on Node, without lease hubs. */
+export const startOnNode: StartEdge = (peers, variables = {}) => {
+  const app = createApp();
+  const env = { ...variables, QUORATE_PEERS: peers.join(",") };
+  const ask = async (url: string, init: RequestInit): Promise<Response> =>
+    app.fetch(new Request(url, withLimit(init)), env);
+  return Promise.resolve({
+    url: undefined,
+    fetch: (path, init = {}) => ask(`http://127.0.0.1:8787${path}`, init),
+    statusAtHost: async (host, path) => {
+      const response = await ask(`http://${host}${path}`, {});
+      await response.body?.cancel();
+      return response.status;
+    },
+    stop: () => Promise.resolve(),
+  });
+};
+
+function withLimit(init: RequestInit): RequestInit {
+  return { signal: AbortSignal.timeout(ANSWER_MILLISECONDS), ...init };
+}
+
+function statusAtHost(to: { port: number; host: string; path: string }): Promise<number> {
+  const { port, host, path } = to;
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ host: "127.0.0.1", port, path, headers: { host } });
+    request.once("error", reject);
+    request.once(
+      "response",
+      (response: { statusCode?: number; headers: IncomingHttpHeaders; resume(): void }) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      },
+    );
+    request.end();
+  });
+}
+
+/** An error as problem JSON, checked to be a whole one. */
+export interface Problem {
+  readonly status: number;
+  readonly title: string;
+  readonly retryable: boolean;
+  readonly outcome: "none" | "unknown";
+  readonly revision?: number;
+  readonly current?: { readonly value: string; readonly modRevision: number } | null;
+}
+
+/** The problem that a response carries; throws with the body when it is none. */
+export async function problemOf(response: Response, status: number): Promise<Problem> {
+  const text = await response.text();
+  const type = response.headers.get("content-type");
+  if (response.status !== status || type !== "application/problem+json") {
+    throw new Error(`wanted problem ${status}, got ${response.status} ${type}: ${text}`);
+  }
+  const problem = JSON.parse(text) as Problem;
+  const whole =
+    problem.status === status &&
+    typeof problem.title === "string" &&
+    typeof problem.retryable === "boolean" &&
+    (problem.outcome === "none" || problem.outcome === "unknown");
+  if (!whole) throw new Error(`not a whole problem: ${text}`);
+  return problem;
+}
+
+/** The JSON of a response with this status; throws with the body when it has another. */
+export async function jsonOf<Body>(response: Response, status = 200): Promise<Body> {
+  const text = await response.text();
+  if (response.status !== status) {
+    throw new Error(`wanted ${status}, got ${response.status}: ${text}`);
+  }
+  return JSON.parse(text) as Body;
+}

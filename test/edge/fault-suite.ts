@@ -1,0 +1,137 @@
+/** Peers that refuse, hang, or take a write and never answer. */
+import { createServer } from "node:http";
+import { createServer as createTcpServer } from "node:net";
+import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { WebSocketServer } from "ws";
+import { decodeCallBatch, encodeReplyFrame, joinFrames } from "../../shared/wire/link-codec.ts";
+import { LINK_VERSION } from "../../shared/wire/link.ts";
+import { freePorts } from "../support/ports.ts";
+import { jsonOf, problemOf } from "./edge.ts";
+import type { Edge, EdgeVariables, StartEdge } from "./edge.ts";
+
+const SHORT: EdgeVariables = { QUORATE_TIMEOUT_MS: "1500" };
+
+/** A listener of a test, with all that it holds open. */
+class FakePeer {
+  readonly url: string;
+  readonly #server: TcpServer;
+  readonly #sockets: Set<Socket>;
+
+  private constructor(server: TcpServer, sockets: Set<Socket>) {
+    this.#server = server;
+    this.#sockets = sockets;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  static start(server: TcpServer): Promise<FakePeer> {
+    const sockets = new Set<Socket>();
+    server.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      socket.on("error", () => undefined);
+    });
+    return new Promise((resolve) => {
+      server.listen(0, "127.0.0.1", () => resolve(new FakePeer(server, sockets)));
+    });
+  }
+
+  stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+    });
+  }
+}
+
+/** Accepts connections, reads what comes, and says nothing. */
+function silentPeer(): Promise<FakePeer> {
+  return FakePeer.start(createTcpServer((socket) => socket.resume()));
+}
+
+/** Welcomes links and answers the gateway's probe; swallows calls, each of which it notes. */
+async function swallowingPeer(calls: string[]): Promise<FakePeer> {
+  const server = createServer((request, response) => {
+    request.resume();
+    if (request.url === "/version") response.end("{}");
+    else calls.push(request.url ?? "");
+  });
+  const sockets = new WebSocketServer({ server });
+  sockets.on("connection", (socket) => {
+    socket.on("message", (data: Buffer) => {
+      for (const frame of decodeCallBatch(new Uint8Array(data))) {
+        if (frame.kind === "call") calls.push(frame.request.method);
+        if (frame.kind !== "hello") continue;
+        const welcome = { kind: "welcome", version: LINK_VERSION, clusterId: 1n, memberId: 1n };
+        socket.send(
+          joinFrames([encodeReplyFrame(welcome as Parameters<typeof encodeReplyFrame>[0])]),
+        );
+      }
+    });
+  });
+  return FakePeer.start(server);
+}
+
+export function faultSuite(start: StartEdge, peersOf: () => readonly string[]): void {
+  const open: { stop(): Promise<void> }[] = [];
+  afterEach(async () => {
+    await Promise.all(open.splice(0).map((each) => each.stop()));
+  });
+  const holding = async <T extends { stop(): Promise<void> }>(started: Promise<T>): Promise<T> => {
+    const value = await started;
+    open.push(value);
+    return value;
+  };
+  const startEdge = (peers: readonly string[]): Promise<Edge> => holding(start(peers, SHORT));
+
+  test("no peer listens: 503 with Retry-After and no effect, for reads and writes", async () => {
+    const ports = await freePorts(2);
+    const edge = await startEdge(ports.map((port) => `http://127.0.0.1:${port}`));
+    const requests: [string, RequestInit][] = [
+      ["/kv?key=a", {}],
+      ["/kv?prefix=a", {}],
+      ["/kv/a", { method: "PUT", body: "x" }],
+      ["/kv/a", { method: "DELETE" }],
+      ["/txn", { method: "POST", body: "{}" }],
+      ["/lease", { method: "POST", body: '{"ttl":5}' }],
+      ["/lease/5/keepalive", { method: "POST" }],
+      ["/watch?key=a", {}],
+      ["/v3/kv/range", { method: "POST", body: "{}" }],
+      ["/v3/kv/put", { method: "POST", body: "{}" }],
+      ["/healthz", {}],
+    ];
+    const problems = await Promise.all(
+      requests.map(async ([path, init]) => {
+        const answer = await edge.fetch(path, init);
+        expect([path, answer.status, answer.headers.get("retry-after")]).toEqual([path, 503, "1"]);
+        return { path, ...(await problemOf(answer, 503)) };
+      }),
+    );
+    for (const problem of problems) {
+      expect(problem).toMatchObject({ retryable: true, outcome: "none" });
+    }
+  });
+
+  test("a peer that takes a write and is silent: unknown, and never sent again", async () => {
+    const calls: string[] = [];
+    const peers = [await holding(swallowingPeer(calls)), await holding(swallowingPeer(calls))];
+    const edge = await startEdge(peers.map(({ url }) => url));
+    const put = await edge.fetch("/kv/a", { method: "PUT", body: "x" });
+    expect((await problemOf(put, 504)).outcome).toBe("unknown");
+    expect(calls).toEqual(["put"]);
+    const gateway = await edge.fetch("/v3/kv/put", { method: "POST", body: "{}" });
+    expect((await problemOf(gateway, 503)).outcome).toBe("unknown");
+    expect(calls).toEqual(["put", "/v3/kv/put"]);
+  });
+
+  test("a peer that accepts and is silent is passed over, for reads and unsent writes", async () => {
+    const silent = await holding(silentPeer());
+    const edge = await startEdge([silent.url, ...peersOf()]);
+    const got = await edge.fetch("/kv?prefix=nothing-here/");
+    expect(await jsonOf(got)).toMatchObject({ count: 0 });
+    const other = await startEdge([silent.url, ...peersOf()]);
+    const put = await other.fetch("/kv/past-silence?timeout=10000", { method: "PUT", body: "x" });
+    await jsonOf(put);
+    expect(await (await other.fetch("/kv/past-silence")).text()).toBe("x");
+  });
+}
