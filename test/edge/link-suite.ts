@@ -83,4 +83,22 @@ export function linkSuite(edgeOf: () => Edge): void {
       expect(await store.get("link/leased")).toBeUndefined();
     });
   });
+
+  test("the client watches over the edge's sockets", async () => {
+    const edge = edgeOf();
+    await withClient(edge, async (store) => {
+      const watch = store.watch({ prefix: "link/w" });
+      if (edge.url === undefined) {
+        // A POST can't push: the client says so at once.
+        await expect(watch.ready).rejects.toThrow("needs a WebSocket");
+        return;
+      }
+      await watch.ready;
+      const { revision } = await store.put("link/w", "seen");
+      for await (const event of watch) {
+        expect(event).toMatchObject({ type: "put", key: "link/w", revision });
+        break;
+      }
+    });
+  });
 }
