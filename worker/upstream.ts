@@ -1,13 +1,13 @@
 /**
  * The edge's way to the peers, for the length of one request (no socket may outlive its request in
- * a Worker). Reads and renewals go by POST, one round trip, on to the next peer whenever one
- * fails. Writes go over a WebSocket that is opened first: what was never sent can go to another
- * peer, what was sent is never sent again.
+ * a Worker). Calls go by POST: reads on to the next peer whenever one fails, writes to a peer that
+ * has just answered, and never again once they were sent. Watches go over a WebSocket.
  */
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "../shared/client/caller.ts";
 import { LinkCaller } from "../shared/client/link-caller.ts";
 import type { CallerOptions } from "../shared/client/link-caller.ts";
 import { defaultPlatform } from "../shared/client/platform.ts";
+import type { ClientPlatform } from "../shared/client/platform.ts";
 import { PostCaller } from "../shared/client/post-caller.ts";
 import { KeySpace } from "../shared/client/keys.ts";
 import { LeaseKeeper } from "../shared/client/lease.ts";
@@ -17,12 +17,18 @@ import type { Bytes } from "../shared/base/bytes.ts";
 import type {
   LinkAnswerOf,
   LinkMethod,
-  LinkRequest,
   LinkRequestOf,
   LinkWatchCreate,
 } from "../shared/wire/link.ts";
-import { isLinkWrite } from "../shared/wire/link-writes.ts";
 import type { EdgeConfig } from "./config.ts";
+
+let shared: ClientPlatform | undefined;
+
+/** One clock for all requests, so that what one learnt of a peer serves the next. */
+function sharedPlatform(): ClientPlatform {
+  shared ??= defaultPlatform();
+  return shared;
+}
 
 export class Upstream implements Caller {
   readonly #options: CallerOptions;
@@ -32,7 +38,7 @@ export class Upstream implements Caller {
   constructor(config: EdgeConfig) {
     this.#options = {
       endpoints: config.endpoints,
-      platform: defaultPlatform(),
+      platform: sharedPlatform(),
       role: "edge",
       token: config.secret ?? "",
       timeoutMilliseconds: config.timeoutMilliseconds,
@@ -44,27 +50,22 @@ export class Upstream implements Caller {
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
-    if (!isLinkWrite(request as LinkRequest)) return this.#posts.call(request, options);
-    return this.#socket().call(request, options);
+    return this.#posts.call(request, options);
   }
 
   watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
-    return this.#socket().watch(create, listener);
+    this.#link ??= new LinkCaller(this.#options);
+    return this.#link.watch(create, listener);
   }
 
   close(): void {
     this.#link?.close();
   }
-
-  #socket(): LinkCaller {
-    this.#link ??= new LinkCaller(this.#options);
-    return this.#link;
-  }
 }
 
 /** The store over an upstream, with values as bytes. */
 export function storeOver(upstream: Upstream): Store<Bytes> {
-  const platform = defaultPlatform();
+  const platform = sharedPlatform();
   const leases = new LeaseKeeper(upstream, platform);
   return new Store({ caller: upstream, platform, leases }, { space: new KeySpace(), codec: bytes });
 }

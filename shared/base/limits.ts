@@ -159,6 +159,8 @@ export const LIMITS = {
   rangeStreamFirstKeys: 10,
   /** How long the client waits for a link to open before it tries the next endpoint. */
   clientConnectMilliseconds: 2000,
+  /** An endpoint that answered so lately gets a write by POST without being greeted first. */
+  clientAnsweredMilliseconds: 500,
   /** The client's first wait before it repeats a call, and its longest. */
   clientBackoffMilliseconds: 25,
   clientBackoffMillisecondsMax: 2000,

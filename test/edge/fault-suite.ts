@@ -1,9 +1,9 @@
 /** Peers that refuse, hang, or take a write and never answer. */
 import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { WebSocketServer } from "ws";
 import { decodeCallBatch, encodeReplyFrame, joinFrames } from "../../shared/wire/link-codec.ts";
 import { LINK_VERSION } from "../../shared/wire/link.ts";
 import { freePorts } from "../support/ports.ts";
@@ -49,27 +49,27 @@ function silentPeer(): Promise<FakePeer> {
   return FakePeer.start(createTcpServer((socket) => socket.resume()));
 }
 
-/** Welcomes links and answers the gateway's probe; swallows calls, each of which it notes. */
-async function swallowingPeer(calls: string[]): Promise<FakePeer> {
-  const server = createServer((request, response) => {
-    request.resume();
+/** Answers greetings, on links and the gateway; swallows calls, each of which it notes. */
+function swallowingPeer(calls: string[]): Promise<FakePeer> {
+  const welcome = encodeReplyFrame({
+    kind: "welcome",
+    version: LINK_VERSION,
+    clusterId: 1n,
+    memberId: 1n,
+  });
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part as Buffer);
     if (request.url === "/version") response.end("{}");
-    else calls.push(request.url ?? "");
-  });
-  const sockets = new WebSocketServer({ server });
-  sockets.on("connection", (socket) => {
-    socket.on("message", (data: Buffer) => {
-      for (const frame of decodeCallBatch(new Uint8Array(data))) {
-        if (frame.kind === "call") calls.push(frame.request.method);
-        if (frame.kind !== "hello") continue;
-        const welcome = { kind: "welcome", version: LINK_VERSION, clusterId: 1n, memberId: 1n };
-        socket.send(
-          joinFrames([encodeReplyFrame(welcome as Parameters<typeof encodeReplyFrame>[0])]),
-        );
-      }
-    });
-  });
-  return FakePeer.start(server);
+    else if (request.url !== "/link") calls.push(request.url ?? "");
+    else {
+      const frames = decodeCallBatch(Uint8Array.from(Buffer.concat(parts)));
+      const made = frames.filter((frame) => frame.kind === "call");
+      calls.push(...made.map((frame) => frame.request.method));
+      if (made.length === 0) response.end(joinFrames([welcome]));
+    }
+  };
+  return FakePeer.start(createServer((request, response) => void answer(request, response)));
 }
 
 export function faultSuite(start: StartEdge, peersOf: () => readonly string[]): void {

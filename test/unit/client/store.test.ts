@@ -271,6 +271,40 @@ describe("over POST", () => {
     expect((await store.get("k"))?.value).toBe("v");
   });
 
+  test("a write greets an endpoint first, and goes to another when that one refuses", async () => {
+    a.state = "down";
+    const store = open({ transport: "post" });
+    expect((await store.put("k", "v")).revision).toBe(2);
+    expect(services.calls).toEqual(["put"]);
+  });
+
+  test.each([
+    [521, "none"],
+    [522, "none"],
+    [524, "unknown"],
+    [500, "unknown"],
+    [413, "none"],
+  ])("a write that HTTP %d answers has the outcome %s", async (status, outcome) => {
+    const real = memoryPlatform({ "http://a": a });
+    let posts = 0;
+    const store = connect({
+      endpoints: ["http://a"],
+      transport: "post",
+      timeoutMilliseconds: 30,
+      platform: {
+        ...real,
+        fetch: (url, init) => {
+          posts += 1;
+          const body = new ArrayBuffer(0);
+          if (posts === 1) return real.fetch(url, init);
+          return Promise.resolve({ status, arrayBuffer: () => Promise.resolve(body) });
+        },
+      },
+    });
+    expect((await failure(store.put("k", "v"))).outcome).toBe(outcome);
+    expect(services.calls).toEqual([]);
+  });
+
   test("a read waits out an outage of all endpoints, within its deadline", async () => {
     const store = open({ transport: "post" });
     await store.put("k", "v");
