@@ -181,11 +181,18 @@ class RunningPeer implements Peer {
     const { id: transferee } = successor;
     this.#consensus.with((raft) => raft.transferLeader(transferee));
     const until = this.#host.now() + HANDOVER_MILLISECONDS;
-    while (this.#consensus.leadership.leads && this.#host.now() < until) {
+    // It stays until the successor is known, not only until it leads no more: its vote may be the one
+    // that counts, when a link to the third member has yet to be dialled anew.
+    while (!this.#knowsSuccessor() && this.#host.now() < until) {
       await new Promise<void>((resolve) => {
         this.#host.schedule(HANDOVER_POLL_MILLISECONDS, resolve);
       });
     }
+  }
+
+  #knowsSuccessor(): boolean {
+    const { id, leader } = this.raftStatus();
+    return leader !== undefined && leader !== id;
   }
 }
 
