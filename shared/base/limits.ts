@@ -224,7 +224,7 @@ export const LIMITS = {
   peerIdleMillisecondsMax: 5000,
   /** Pauses between attempts to connect: doubled from first to last, each shortened by chance up to half. */
   peerRedialMilliseconds: 50,
-  peerRedialMillisecondsMax: 1000,
+  peerRedialMillisecondsMax: 250,
 
   /*
    * The HTTP/2 server. Frames stay at the protocol's default size, so that one large message never
