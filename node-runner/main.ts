@@ -1,7 +1,9 @@
 /**
- * The peer's process: reads the configuration, runs one member until it is told to stop, and ends
+ * The executable: runs a subcommand (`commands/commands.ts`) if the first argument names one, else
+ * a member: reads the configuration, runs one member until it is told to stop, and ends
  * with a code that says how it went: 0 stopped cleanly, 1 couldn't start or go on.
  */
+import { commandHelp, runCommand } from "./commands/commands.ts";
 import { ConfigError, parseArguments, type Config } from "./config/config.ts";
 import { helpText } from "./config/flags.ts";
 import { Logger } from "./logger.ts";
@@ -15,11 +17,19 @@ import { QUORATE_VERSION, VERSION_TEXT } from "./version.ts";
 const STOP_MILLISECONDS = 1400;
 
 export async function main(args: readonly string[]): Promise<void> {
+  // Of `quorate wal dump ... | head`: who reads no more ends the command.
+  process.stdout.once("error", () => process.exit(1));
+  const code = await runCommand(args, {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+  });
+  if (code !== undefined) return void (process.exitCode = code);
   let config: Config;
   try {
     const parsed = parseArguments(args, process.env);
     if (parsed.action === "version") return void process.stdout.write(VERSION_TEXT);
-    if (parsed.action === "help") return void process.stdout.write(helpText(QUORATE_VERSION));
+    if (parsed.action === "help")
+      return void process.stdout.write(helpText(QUORATE_VERSION, commandHelp()));
     ({ config } = parsed);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

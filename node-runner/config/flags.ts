@@ -136,7 +136,7 @@ export function environmentName(name: string): string {
 }
 
 /** The text of `--help`. */
-export function helpText(version: string): string {
+export function helpText(version: string, commands: string): string {
   const width = Math.max(...FLAGS.map((each) => each.name.length)) + 4;
   const lines = FLAGS.map((each) => {
     const shown = each.default === "" ? "" : ` (${each.default})`;
@@ -147,6 +147,7 @@ export function helpText(version: string): string {
     "",
     "Usage: quorate [flags]          a flag: --name=value or --name value",
     "       quorate --version",
+    commands,
     "",
     ...lines,
     "",

@@ -151,9 +151,11 @@ function join(log: WriteAheadLog, backend: LmdbBackend, options: StorageOptions)
   if (applied <= lastIndex) return;
   const term = backend.installedIndex === applied ? options.appliedTerm?.(backend) : undefined;
   if (term === undefined) {
+    const { path, offset } = log.end;
     throw new DataDirectoryError(
-      `${options.dataDir}: the database ends with entry ${applied}, the log already with ${lastIndex}: entries that ` +
-        "were durable are gone from the log; add the member anew with an empty data directory",
+      `${options.dataDir}: the database ends with entry ${applied}, the log already with ${lastIndex} (file ${path}, ` +
+        `offset ${offset}): entries that were durable are gone from the log; add the member anew with an empty data ` +
+        "directory",
     );
   }
   log.restartBehind({ index: applied, term });

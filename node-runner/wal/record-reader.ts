@@ -63,10 +63,27 @@ export class UnknownItemError extends Error {
   override readonly name = "UnknownItemError";
 }
 
-/** Calls `visit` with each item of an intact record. Entries' data are copies. */
-export function readItems(bytes: Bytes, record: RecordHead, visit: (item: Item) => void): void {
+/** Where an item's bytes stand in its segment: [start, end). */
+export interface ItemPlace {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Calls `visit` with each item of an intact record. Entries' data are copies. Throws
+ * `UnknownItemError`.
+ */
+export function readItems(
+  bytes: Bytes,
+  record: RecordHead,
+  visit: (item: Item, place: ItemPlace) => void,
+): void {
   const cursor = new Cursor(bytes, record.start + RECORD_HEADER_BYTES, record.end);
-  while (!cursor.done) visit(readItem(cursor));
+  while (!cursor.done) {
+    const start = cursor.position;
+    const item = readItem(cursor);
+    visit(item, { start, end: cursor.position });
+  }
 }
 
 function readItem(cursor: Cursor): Item {
@@ -123,6 +140,10 @@ class Cursor {
 
   get done(): boolean {
     return this.#position === this.#end;
+  }
+
+  get position(): number {
+    return this.#position;
   }
 
   byte(): number {

@@ -176,7 +176,7 @@ class SegmentReader {
 
   #decode(segment: Segment, record: RecordHead, visit: (item: Item) => void): void {
     try {
-      readItems(segment.bytes, record, visit);
+      readItems(segment.bytes, record, (item) => visit(item));
     } catch (cause) {
       if (!(cause instanceof UnknownItemError)) throw cause;
       const text = `${segment.path}, offset ${record.start}: ${cause.message}; a newer version wrote it?`;

@@ -154,6 +154,11 @@ export class WriteAheadLog implements LogStore {
     return this.#durableIndex;
   }
 
+  /** Where the next record goes. */
+  get end(): { readonly path: string; readonly offset: number } {
+    return { path: this.#segments.at(-1)?.path ?? "", offset: this.#position };
+  }
+
   get facts(): WalFacts {
     return {
       records: this.#ordinal,
