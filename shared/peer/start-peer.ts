@@ -152,6 +152,7 @@ class RunningPeer implements Peer {
 
   #stateReplaced(): void {
     this.#state.reload(this.#host.now());
+    this.#consensus.stateReplaced();
     this.#compactor.resume();
     this.#watches.catchUpSoon();
   }

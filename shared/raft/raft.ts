@@ -104,6 +104,10 @@ class Raft implements RaftNode {
     else if (message.term === core.term || this.#enterTermOf(message)) this.#dispatch(message);
   }
 
+  get term(): number {
+    return this.#core.term;
+  }
+
   propose(entries: readonly ProposedEntry[]): Refusal | undefined {
     return propose(this.#core, entries);
   }
@@ -313,13 +317,14 @@ class Raft implements RaftNode {
   }
 
   /**
-   * A forwarded proposal goes to the log, or further on if this node knows a later leader than the
-   * sender did: with terms that grow at each hop it can't go round in circles.
+   * A forwarded proposal goes to the log in the term that it was forwarded in, or never: not by
+   * the leader of a later one, however long it was under way. So its proposer can tell when it is
+   * lost (host duty 9), which is worth more than the few that could be passed on.
    */
   #takeForwarded(request: Extract<Message, { type: "propose" }>): void {
     const core = this.#core;
-    if (core.role === "leader") proposeAsLeader(core, request.entries);
-    else if (request.term < core.term && core.leader !== undefined) propose(core, request.entries);
+    if (core.role !== "leader" || request.term !== core.term) return;
+    proposeAsLeader(core, request.entries);
   }
 
   #dispatch(message: Message): void {

@@ -280,9 +280,11 @@ export interface RaftNode {
    * the protocol says.
    */
   step(message: Message): void;
+  /** The term as of now, which may be ahead of the last `Ready`. */
+  readonly term: number;
   /**
-   * Appends (leader) or forwards (follower). A forwarded proposal may still be lost: the proposer's
-   * time-out tells.
+   * Appends (leader) or forwards (follower). What is taken enters the log in this term or never:
+   * once an entry of a later term is committed, no more of this one can follow.
    */
   propose(entries: readonly ProposedEntry[]): Refusal | undefined;
   /**

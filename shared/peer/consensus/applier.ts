@@ -116,6 +116,7 @@ export class Applier {
       const result = results[position];
       if (sequence > 0 && result !== undefined) proposals.settle(sequence, result);
     }
+    proposals.appliedIn(last.term);
     confirmations.appliedTo(last.index);
   }
 

@@ -63,9 +63,6 @@ export class Consensus {
   readonly #view: LeaderView;
   readonly #durable = new DurableQueue();
   readonly #readIndex = (context: number) => this.#raft.readIndex(context);
-  readonly #propose = (entries: Parameters<RaftNode["propose"]>[0]) => this.#raft.propose(entries);
-  /** Proposals are worth offering again: a leader was found, or there are new ones. */
-  #offerAgain = false;
   #turnPending = false;
   #inTurn = false;
   #stopped = false;
@@ -130,7 +127,6 @@ export class Consensus {
       now,
       deadline: this.#deadline(now, timeoutMilliseconds),
     });
-    this.#offerAgain = true;
     this.#wake();
   }
 
@@ -179,6 +175,12 @@ export class Consensus {
    */
   pauseApplying(): void {
     this.#applier.pause();
+  }
+
+  /** While applying is held back: the state is another one now. */
+  stateReplaced(): void {
+    this.#proposals.stateReplaced();
+    this.#proposals.appliedIn(this.#state.appliedTerm);
   }
 
   resumeApplying(): void {
@@ -233,7 +235,7 @@ export class Consensus {
     this.#inTurn = true;
     this.#guard(() => {
       this.#takeDurable();
-      this.#proposals.flush(this.#propose);
+      this.#proposals.flush(this.#raft);
       this.#confirmations.flush(this.#readIndex, this.#host.now());
       let batches = 0;
       while (this.#raft.hasReady() && batches < LIMITS.readiesPerTurnMax) {
@@ -252,9 +254,7 @@ export class Consensus {
 
   /** What a refusing raft left queued waits for a leader, or for the next tick. */
   #hasWork(): boolean {
-    const queued = this.#proposals.hasQueued && this.#offerAgain;
-    this.#offerAgain = false;
-    if (queued || this.#confirmations.hasJoining) return true;
+    if (this.#proposals.due || this.#confirmations.hasJoining) return true;
     return this.#raft.hasReady() || this.#applier.canRun;
   }
 
@@ -280,7 +280,7 @@ export class Consensus {
     const change = this.#view.observe(ready, now);
     if (change === "none") return;
     if (change === "newLeader") {
-      this.#offerAgain = true;
+      this.#proposals.leaderFound();
       this.#confirmations.leaderChanged(this.#readIndex, now);
     }
     this.#options.listener.leadershipChanged(this.leadership);

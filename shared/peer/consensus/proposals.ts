@@ -2,6 +2,18 @@
  * Commands on their way through the log: from the call that wants them to the apply that settles
  * them. Those of one turn reach raft in one call. Times are checked by one sweep a tick, not by a
  * timer each.
+ *
+ * When the leader changes, what the old one had taken may be in the new one's log, or lost. Raft
+ * ties a proposal to the term in which it was taken: the leader of that term appends it, whether it
+ * is this peer or one that it was forwarded to, and no leader of a later term does, however late
+ * the message arrives (a stalled link, a paused process, a leader behind a partition). Terms never
+ * fall along a log. So once an entry of a later term is applied here, every entry of the old term
+ * that will ever be committed is applied here too, and a proposal that is still pending is lost for
+ * certain: it is proposed again, and its caller needn't know. That takes an election and the new
+ * leader's first entry, not the caller's whole time-out.
+ *
+ * The one thing that breaks this proof is a snapshot: entries that it brings aren't seen one by one.
+ * What was under way when one was installed is never proposed again; it fails as unknown.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
@@ -24,8 +36,19 @@ interface Proposal {
   readonly owner: ProposalOwner;
   readonly startedAt: number;
   readonly deadline: number;
-  /** Raft has taken it: from now on it may be applied whatever its caller is told. */
-  proposed: boolean;
+  /**
+   * The term in which raft has taken it: from then on it may be applied whatever its caller is
+   * told. Undefined while it is queued.
+   */
+  takenIn: number | undefined;
+  /** It may be among the entries that a snapshot brought. */
+  mayBeApplied: boolean;
+}
+
+/** Of raft: `term` is the one in which it takes what it is offered. */
+export interface ProposalTaker {
+  readonly term: number;
+  propose(entries: readonly ProposedEntry[]): Refusal | undefined;
 }
 
 export interface ProposalOptions {
@@ -38,6 +61,10 @@ export class Proposals {
   readonly #proposer: Bytes;
   readonly #pending = new Map<number, Proposal>();
   #queue: Proposal[] = [];
+  /** The queue is worth offering: something is new in it, or a leader was found. */
+  #due = false;
+  /** Of the last entry that was applied. */
+  #appliedTerm = 0;
   #sequence = 0;
 
   constructor(own: { readonly member: bigint; readonly incarnation: number }) {
@@ -49,8 +76,14 @@ export class Proposals {
     return this.#pending.size;
   }
 
-  get hasQueued(): boolean {
-    return this.#queue.length > 0;
+  /** `flush` has something to offer that it has not offered to this leader. */
+  get due(): boolean {
+    return this.#due && this.#queue.length > 0;
+  }
+
+  /** What was refused for want of a leader may be offered again. */
+  leaderFound(): void {
+    this.#due = true;
   }
 
   submit(command: Command, owner: ProposalOwner, options: ProposalOptions): void {
@@ -68,10 +101,12 @@ export class Proposals {
       owner,
       startedAt: options.now,
       deadline: options.deadline,
-      proposed: false,
+      takenIn: undefined,
+      mayBeApplied: false,
     };
     this.#pending.set(sequence, proposal);
     this.#queue.push(proposal);
+    this.#due = true;
   }
 
   /**
@@ -79,7 +114,8 @@ export class Proposals {
    * leadership is handed over, the rest stays queued until its time is over; when too much is
    * uncommitted it is refused.
    */
-  flush(propose: (entries: readonly ProposedEntry[]) => Refusal | undefined): void {
+  flush(raft: ProposalTaker): void {
+    this.#due = false;
     while (this.#queue.length > 0) {
       let count = 0;
       let bytes = 0;
@@ -90,7 +126,7 @@ export class Proposals {
         bytes += data.length;
         count += 1;
       }
-      const refusal = propose(entries);
+      const refusal = raft.propose(entries);
       if (refusal === "tooMuchUncommitted") {
         for (const proposal of this.#queue.splice(0, count)) {
           this.#fail(proposal, rpcError("requestTooManyRequests"));
@@ -100,7 +136,7 @@ export class Proposals {
       if (refusal !== undefined) return;
       const taken = count === this.#queue.length ? this.#queue : this.#queue.splice(0, count);
       if (taken === this.#queue) this.#queue = [];
-      for (const proposal of taken) proposal.proposed = true;
+      for (const proposal of taken) proposal.takenIn = raft.term;
     }
   }
 
@@ -118,6 +154,35 @@ export class Proposals {
   }
 
   /**
+   * Entries up to one of `term` are applied, and those of them that were proposed here are settled.
+   * What was taken in an earlier term and is still pending never will be: see above.
+   */
+  appliedIn(term: number): void {
+    if (term === this.#appliedTerm) return;
+    this.#appliedTerm = term;
+    const lost: Proposal[] = [];
+    for (const proposal of this.#pending.values()) {
+      if (proposal.takenIn === undefined || proposal.takenIn >= term) continue;
+      if (proposal.mayBeApplied) {
+        this.#fail(proposal, rpcError("timeoutDueToLeaderFail", { outcome: "unknown" }));
+        continue;
+      }
+      proposal.takenIn = undefined;
+      lost.push(proposal);
+    }
+    if (lost.length === 0) return;
+    this.#queue = [...lost, ...this.#queue];
+    this.#due = true;
+  }
+
+  /** The state was replaced by one with entries that were not applied one by one here. */
+  stateReplaced(): void {
+    for (const proposal of this.#pending.values()) {
+      if (proposal.takenIn !== undefined) proposal.mayBeApplied = true;
+    }
+  }
+
+  /**
    * Fails what has waited too long; `reason` says why, from the time at which the proposal was
    * made.
    */
@@ -125,9 +190,9 @@ export class Proposals {
     let dropQueued = false;
     for (const proposal of this.#pending.values()) {
       if (proposal.deadline > now) continue;
-      const outcome = proposal.proposed ? "unknown" : "none";
-      if (!proposal.proposed) dropQueued = true;
-      this.#fail(proposal, rpcError(reason(proposal.startedAt), { outcome }));
+      if (proposal.takenIn === undefined) dropQueued = true;
+      const error = rpcError(reason(proposal.startedAt), { outcome: outcomeOf(proposal) });
+      this.#fail(proposal, error);
     }
     if (dropQueued) this.#queue = this.#queue.filter((each) => this.#pending.has(each.sequence));
   }
@@ -136,7 +201,7 @@ export class Proposals {
   failAll(code: ErrorCode): void {
     this.#queue = [];
     for (const proposal of this.#pending.values()) {
-      this.#fail(proposal, rpcError(code, { outcome: proposal.proposed ? "unknown" : "none" }));
+      this.#fail(proposal, rpcError(code, { outcome: outcomeOf(proposal) }));
     }
   }
 
@@ -144,4 +209,9 @@ export class Proposals {
     this.#pending.delete(proposal.sequence);
     proposal.owner.failed(error);
   }
+}
+
+/** Of one that is given up: what raft has not taken can't happen. */
+function outcomeOf({ takenIn }: Proposal): "none" | "unknown" {
+  return takenIn === undefined ? "none" : "unknown";
 }
