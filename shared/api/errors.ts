@@ -187,11 +187,13 @@ export function errorText(code: ErrorCode): string {
   return TABLE[code][1];
 }
 
-const CODES_BY_TEXT: ReadonlyMap<string, ErrorCode> = new Map(
-  (Object.keys(TABLE) as ErrorCode[]).map((code) => [TABLE[code][1], code]),
-);
+let codesByText: ReadonlyMap<string, ErrorCode> | undefined;
 
 /** The code whose text this is: how a client turns a received status back into a typed error. */
 export function errorCodeOf(text: string): ErrorCode | undefined {
-  return CODES_BY_TEXT.get(text);
+  // Made when first asked for, so that bundles without this function carry no table.
+  codesByText ??= new Map(
+    (Object.keys(TABLE) as ErrorCode[]).map((code) => [TABLE[code][1], code]),
+  );
+  return codesByText.get(text);
 }

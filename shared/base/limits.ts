@@ -4,6 +4,7 @@
  * constants. The assertions at the end relate them.
  */
 import { assert } from "./assert.ts";
+import { LINK_LIMITS } from "./link-limits.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -18,11 +19,6 @@ export const LIMITS = {
    * --max-txn-ops).
    */
   txnOpsMax: 128,
-  /**
-   * Nesting of transactions: recursion is bounded before operations are counted. No legal one is
-   * deeper than its budget of operations, since each level spends one.
-   */
-  txnDepthMax: 128,
   /**
    * Nesting of a request's messages. Each level of a transaction takes two: one that is too deep
    * should still be decoded, so that it is refused for its operations, as etcd does.
@@ -134,9 +130,8 @@ export const LIMITS = {
    */
   watchStreamBytesMax: 4 * MIB,
 
-  /** A CBOR frame of a link or a peer connection, and how deeply it may nest. */
+  /** A CBOR frame of a link or a peer connection. */
   frameBytesMax: 4 * MIB,
-  frameDepthMax: 64,
   /** Calls under way on one link connection. */
   linkCallsMax: 4096,
   /** Watch streams of one link; each holds any number of watches. */
@@ -157,34 +152,7 @@ export const LIMITS = {
 
   /** Keys of the first chunk of a RangeStream (etcd: 10); later ones approach `requestBytesMax`. */
   rangeStreamFirstKeys: 10,
-  /** How long the client waits for a link to open before it tries the next endpoint. */
-  clientConnectMilliseconds: 2000,
-  /** An endpoint that answered so lately gets a write by POST without being greeted first. */
-  clientAnsweredMilliseconds: 500,
-  /** The client's first wait before it repeats a call, and its longest. */
-  clientBackoffMilliseconds: 25,
-  clientBackoffMillisecondsMax: 2000,
-  /**
-   * A call's deadline when its caller names none: above etcd's own 7 s, so that the peer's answer
-   * comes first.
-   */
-  clientTimeoutMilliseconds: 10_000,
-  /** Keys of one page when the client lists a range. */
-  clientPageKeys: 1000,
-  /**
-   * Undelivered bytes of a client's watch; past it the watch ends at the peer and resumes once its
-   * reader has caught up.
-   */
-  clientWatchBytesMax: 8 * MIB,
-  /** Renewals of one client that fall due so close together share a message. */
-  leaseRenewGatherMilliseconds: 100,
-  /** Lease ids of one keepalive message. */
-  leaseRenewIdsMax: 5000,
-  /**
-   * A lease's owner believes in it this share of its ttl less: bounded clock drift between owner
-   * and peers.
-   */
-  leaseDriftShare: 0.01,
+  ...LINK_LIMITS,
 
   /** The edge's deadline for an answer, and the longest that a caller may ask for. */
   edgeTimeoutMilliseconds: 5000,

@@ -3,8 +3,8 @@
  * with watches) and `PostCaller` (one POST a call) implement it; both fail over between endpoints
  * and never repeat a write that may have happened.
  */
-import { RpcError, STATUS, errorCodeOf, rpcError } from "../api/errors.ts";
-import type { StatusName } from "../api/errors.ts";
+import { RpcError, STATUS } from "../api/errors.ts";
+import type { ErrorCode, StatusName } from "../api/errors.ts";
 import type {
   LinkAnswerOf,
   LinkFailure,
@@ -46,22 +46,25 @@ export function errorOf(failure: LinkFailure): RpcError {
   const status: StatusName = Object.hasOwn(STATUS, failure.status)
     ? (failure.status as StatusName)
     : "unknown";
-  const code = errorCodeOf(failure.message);
-  const { outcome, message } = failure;
-  return new RpcError(status, message, code === undefined ? { outcome } : { code, outcome });
+  const { outcome, message, code } = failure;
+  return code === undefined
+    ? new RpcError(status, message, { outcome })
+    : new RpcError(status, message, { code: code as ErrorCode, outcome });
 }
 
 /** The call was given up by its caller. */
 export function cancelledError(options: { write: boolean; cause?: unknown }): RpcError {
-  return rpcError("canceled", {
-    outcome: options.write ? "unknown" : "none",
-    cause: options.cause,
-  });
+  const outcome = options.write ? "unknown" : "none";
+  const { cause } = options;
+  return new RpcError("canceled", "the call was cancelled", { code: "canceled", outcome, cause });
 }
 
 export function deadlineError(options: { write: boolean; cause?: unknown }): RpcError {
-  return rpcError("deadlineExceeded", {
-    outcome: options.write ? "unknown" : "none",
+  const outcome = options.write ? "unknown" : "none";
+  const text = "no answer came before the call's deadline";
+  return new RpcError("deadlineExceeded", text, {
+    code: "deadlineExceeded",
+    outcome,
     cause: options.cause,
   });
 }

@@ -1,6 +1,6 @@
 /** Where the client's peers are: a ring of base URLs, of which one is current until it fails. */
 import { RpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 
 export class Endpoints {
   readonly #urls: readonly string[];

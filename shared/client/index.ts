@@ -12,7 +12,7 @@
  * `connect` opens nothing by itself: the first call does.
  */
 import { RpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import { Endpoints } from "./endpoints.ts";
 import { KeySpace, keyBytes } from "./keys.ts";
 import type { Key } from "./keys.ts";

@@ -9,7 +9,7 @@
  * lease protects should also carry a fencing token (a revision that the protected resource compares).
  */
 import { RpcError, rpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type { Caller } from "./caller.ts";
 import type { ClientPlatform } from "./platform.ts";
 

@@ -3,7 +3,7 @@
  * next endpoint, only when the last try is known to have had no effect, and only until its deadline.
  */
 import { RpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type {
   LinkAnswerOf,
   LinkMethod,

@@ -1,9 +1,8 @@
 /**
- * The parts of a transaction, as plain values that hold no store: `compare`, `put`, `get`,
- * `remove`. A store's namespace and codec apply when the transaction is committed.
+ * The parts of a transaction, as plain values that hold no store: `key`, `put`, `get`, `remove`,
+ * `nested`. A store's namespace and codec apply when the transaction is committed.
  */
 import { RpcError } from "../api/errors.ts";
-import { EMPTY } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
 import type { Compare, CompareResult, Op, RangeOp, TxnOp } from "../wire/command.ts";
 import type { LinkOpResult } from "../wire/link.ts";
@@ -28,58 +27,109 @@ export interface RangeOptions {
   readonly sort?:
     | { readonly by: RangeOp["sortTarget"]; readonly order: "ascend" | "descend" }
     | undefined;
+  /** Only entries whose revisions lie within these bounds, both inclusive; `count` counts all. */
+  readonly created?: RevisionBounds | undefined;
+  readonly modified?: RevisionBounds | undefined;
+}
+
+export interface RevisionBounds {
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
 }
 
 export type CompareSign = "=" | "!=" | ">" | "<";
 
-/** A condition on a key. A missing key compares as zero, except by value, where it is false. */
+/**
+ * A condition on a key, or on each key of a range. A missing key compares as zero, except by
+ * value, where it is false.
+ */
 export interface Condition {
-  readonly key: Key;
+  readonly key: Selector;
   readonly target: Compare["target"];
   readonly sign: CompareSign;
   readonly operand: number | bigint | string | Bytes;
 }
 
+export interface PutOperation<Value> {
+  readonly kind: "put";
+  readonly key: Key;
+  readonly value: Value;
+  readonly options: PutOptions;
+}
+export interface GetOperation {
+  readonly kind: "get";
+  readonly selector: Selector;
+  readonly options: RangeOptions;
+}
+export interface RemoveOperation {
+  readonly kind: "remove";
+  readonly selector: Selector;
+  readonly previous: boolean;
+}
+export interface TxnOperation<Value> {
+  readonly kind: "txn";
+  readonly txn: Transaction<Value>;
+}
+
 export type Operation<Value> =
-  | {
-      readonly kind: "put";
-      readonly key: Key;
-      readonly value: Value;
-      readonly options: PutOptions;
-    }
-  | { readonly kind: "get"; readonly selector: Selector; readonly options: RangeOptions }
-  | { readonly kind: "remove"; readonly selector: Selector; readonly previous: boolean }
-  | { readonly kind: "txn"; readonly txn: Transaction<Value> };
+  | PutOperation<Value>
+  | GetOperation
+  | RemoveOperation
+  | TxnOperation<Value>;
 
 /** If every condition holds, `do` is done, else `else`; all at one revision. */
-export interface Transaction<Value> {
+export interface Transaction<
+  Value,
+  Do extends readonly Operation<Value>[] = readonly Operation<Value>[],
+  Else extends readonly Operation<Value>[] = readonly Operation<Value>[],
+> {
   readonly if?: readonly Condition[] | undefined;
-  readonly do?: readonly Operation<Value>[] | undefined;
-  readonly else?: readonly Operation<Value>[] | undefined;
+  readonly do?: Do | undefined;
+  readonly else?: Else | undefined;
+}
+
+export interface PutResult<Value> {
+  readonly kind: "put";
+  readonly previous: Entry<Value> | undefined;
+}
+export interface GetResult<Value> {
+  readonly kind: "get";
+  /** The first of `entries`: what a get of one key is after. */
+  readonly entry: Entry<Value> | undefined;
+  readonly entries: readonly Entry<Value>[];
+  readonly count: number;
+  readonly more: boolean;
+}
+export interface RemoveResult<Value> {
+  readonly kind: "remove";
+  readonly removed: number;
+  readonly previous: readonly Entry<Value>[];
+}
+export interface NestedResult<Value> {
+  readonly kind: "txn";
+  readonly succeeded: boolean;
+  readonly results: readonly OperationResult<Value>[];
 }
 
 export type OperationResult<Value> =
-  | { readonly kind: "put"; readonly previous: Entry<Value> | undefined }
-  | {
-      readonly kind: "get";
-      readonly entries: readonly Entry<Value>[];
-      readonly count: number;
-      readonly more: boolean;
-    }
-  | {
-      readonly kind: "remove";
-      readonly removed: number;
-      readonly previous: readonly Entry<Value>[];
-    }
-  | {
-      readonly kind: "txn";
-      readonly succeeded: boolean;
-      readonly results: readonly OperationResult<Value>[];
-    };
+  | PutResult<Value>
+  | GetResult<Value>
+  | RemoveResult<Value>
+  | NestedResult<Value>;
+
+/** What an operation of this type answers. */
+export type ResultOf<Op, Value> = Op extends { readonly kind: infer Kind }
+  ? Extract<OperationResult<Value>, { readonly kind: Kind }>
+  : never;
+
+/** What a list of operations answers, place by place. */
+export type ResultsOf<Ops extends readonly unknown[], Value> = {
+  readonly [Place in keyof Ops]: ResultOf<Ops[Place], Value>;
+};
 
 /** A condition: `compare("k", "mod", "=", 5)`. Targets: version, create, mod, value, lease. */
 export function compare(
-  key: Key,
+  key: Selector,
   target: Compare["target"],
   sign: CompareSign,
   operand: Condition["operand"],
@@ -87,16 +137,79 @@ export function compare(
   return { key, target, sign, operand };
 }
 
-export function put<Value>(key: Key, value: Value, options: PutOptions = {}): Operation<Value> {
+/** One side of a comparison, waiting for the other. */
+export class Comparand<Operand extends Condition["operand"]> {
+  readonly #key: Selector;
+  readonly #target: Compare["target"];
+
+  constructor(key: Selector, target: Compare["target"]) {
+    this.#key = key;
+    this.#target = target;
+  }
+
+  equals(operand: Operand): Condition {
+    return compare(this.#key, this.#target, "=", operand);
+  }
+
+  notEquals(operand: Operand): Condition {
+    return compare(this.#key, this.#target, "!=", operand);
+  }
+
+  greaterThan(operand: Operand): Condition {
+    return compare(this.#key, this.#target, ">", operand);
+  }
+
+  lessThan(operand: Operand): Condition {
+    return compare(this.#key, this.#target, "<", operand);
+  }
+}
+
+export interface KeyConditions {
+  /** Puts since the key was created; 0: it doesn't exist. */
+  readonly version: Comparand<number>;
+  readonly createRevision: Comparand<number>;
+  readonly modRevision: Comparand<number>;
+  /** The value as it is stored. */
+  readonly value: Comparand<string | Bytes>;
+  readonly lease: Comparand<bigint>;
+  exists(): Condition;
+  isMissing(): Condition;
+}
+
+/**
+ * Conditions on a key, as they are read: `key("a").version.equals(0)`, `key("a").exists()`. With a
+ * range, each of its keys must meet them.
+ */
+export function key(selector: Selector): KeyConditions {
+  return {
+    version: new Comparand(selector, "version"),
+    createRevision: new Comparand(selector, "create"),
+    modRevision: new Comparand(selector, "mod"),
+    value: new Comparand(selector, "value"),
+    lease: new Comparand(selector, "lease"),
+    exists: () => compare(selector, "create", ">", 0),
+    isMissing: () => compare(selector, "create", "=", 0),
+  };
+}
+
+export function put<Value>(key: Key, value: Value, options: PutOptions = {}): PutOperation<Value> {
   return { kind: "put", key, value, options };
 }
 
-export function get(selector: Selector, options: RangeOptions = {}): Operation<never> {
+export function get(selector: Selector, options: RangeOptions = {}): GetOperation {
   return { kind: "get", selector, options };
 }
 
-export function remove(selector: Selector, options: { previous?: boolean } = {}): Operation<never> {
+export function remove(
+  selector: Selector,
+  options: { readonly previous?: boolean | undefined } = {},
+): RemoveOperation {
   return { kind: "remove", selector, previous: options.previous ?? false };
+}
+
+/** A transaction inside another, at the same revision. */
+export function nested<Value>(txn: Transaction<Value>): TxnOperation<Value> {
+  return { kind: "txn", txn };
 }
 
 const SIGNS: Readonly<Record<CompareSign, CompareResult>> = {
@@ -144,10 +257,10 @@ export function rangeOp<Value>(
     sortTarget: options.sort?.by ?? "key",
     keysOnly: options.keysOnly ?? false,
     countOnly: options.countOnly ?? false,
-    minModRevision: 0,
-    maxModRevision: 0,
-    minCreateRevision: 0,
-    maxCreateRevision: 0,
+    minModRevision: options.modified?.from ?? 0,
+    maxModRevision: options.modified?.to ?? 0,
+    minCreateRevision: options.created?.from ?? 0,
+    maxCreateRevision: options.created?.to ?? 0,
   };
 }
 
@@ -188,8 +301,7 @@ function compareOp<Value>(view: View<Value>, condition: Condition): Compare {
   return {
     target,
     result: SIGNS[condition.sign],
-    key: view.space.encode(condition.key),
-    rangeEnd: EMPTY,
+    ...view.space.range(condition.key),
     operand: isBytes ? keyBytes(operand) : BigInt(operand),
   };
 }
@@ -206,7 +318,8 @@ export function resultOf<Value>(view: View<Value>, result: LinkOpResult): Operat
       return { kind: "remove", removed: result.deleted, previous: result.previous.map(entry) };
     case "range": {
       const { kvs, count, more } = result.result;
-      return { kind: "get", entries: kvs.map(entry), count, more };
+      const entries = kvs.map(entry);
+      return { kind: "get", entry: entries[0], entries, count, more };
     }
     case "txn": {
       const results = result.results.map((each) => resultOf(view, each));

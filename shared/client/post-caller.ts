@@ -5,7 +5,7 @@
  * when its own POST breaks its outcome is unknown, and it is not sent again. No watches.
  */
 import { RpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type {
   LinkAnswer,
   LinkAnswerOf,

@@ -5,7 +5,7 @@
  * and may be repeated (`retryable`).
  */
 import { RpcError } from "../api/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type { LinkAnswerOf, LinkKeyValue, LinkMember } from "../wire/link.ts";
 import type { CallOptions, Caller } from "./caller.ts";
 import { keyAfter } from "./keys.ts";

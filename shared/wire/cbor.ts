@@ -1,51 +1,18 @@
 /**
  * The subset of CBOR (RFC 8949) that links speak: definite arrays, integers, float64, byte and
- * text strings, booleans and null. cbor-x does the coding, in its build without `eval`;
- * `decodeCbor` walks the input first, so that tags, maps, indefinite lengths, deep nesting and
- * lengths beyond the input never reach it. Integers past 32 bits travel as float64 (cbor-x writes
- * them so), 64-bit ids as 8 bytes. Decoded byte strings are views of the input.
+ * text strings, booleans and null. Integers past 32 bits travel as float64, 64-bit ids as 8 bytes.
+ * Tags, maps, indefinite lengths, deep nesting and lengths beyond the input are refused before
+ * anything of their size is made. Decoded byte strings are views of the input.
+ *
+ * A general codec is many times this size, and browsers carry this file: their bundle has a limit.
  */
-import { Encoder } from "cbor-x/index-no-eval";
+import { utf8 } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS } from "../base/link-limits.ts";
 
 /** Input that is not what the protocol says: the link is closed with this text, the process goes on. */
 export class WireError extends Error {
   override readonly name = "WireError";
-}
-
-const codec = new Encoder({
-  useRecords: false,
-  mapsAsObjects: true,
-  structuredClone: false,
-  bundleStrings: false,
-  tagUint8Array: false,
-  variableMapSize: true,
-});
-
-/** The bytes of a value of the subset. The result is the caller's own. */
-export function encodeCbor(value: unknown): Bytes {
-  return plain(codec.encode(value));
-}
-
-/** The value of exactly these bytes; throws `WireError` on anything outside the subset. */
-export function decodeCbor(bytes: Bytes): unknown {
-  checkCbor(bytes);
-  try {
-    return codec.decode(plain(bytes)) as unknown;
-  } catch (cause) {
-    throw new WireError("malformed CBOR", { cause });
-  }
-}
-
-/**
- * A plain Uint8Array over the same memory: Node's Buffer has a `slice` that does not copy, which
- * surprises shared code.
- */
-function plain(bytes: Bytes): Bytes {
-  return bytes.constructor === Uint8Array
-    ? bytes
-    : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 const UNSIGNED = 0;
@@ -55,66 +22,258 @@ const TEXT = 3;
 const ARRAY = 4;
 const SIMPLE = 7;
 const FLOAT64 = 27;
+/** The initial bytes of the simple values. */
+const FALSE = 0xf4;
+const TRUE = 0xf5;
+const NULL = 0xf6;
+const UNDEFINED = 0xf7;
 
-/** One pass without recursion: `open` holds how many items each open array still waits for. */
-function checkCbor(bytes: Bytes): void {
-  const open: number[] = [];
-  let position = 0;
-  do {
-    if (position >= bytes.length) throw new WireError("CBOR ends inside an item");
-    const initial = bytes[position] as number;
+/** A scratch buffer that has grown past this is not kept. */
+const SCRATCH_BYTES_MAX = 1024 * 1024;
+/** Texts up to here are tried as ASCII first: calling the platform's codec costs more. */
+const SHORT_TEXT = 48;
+
+/** The bytes of a value of the subset. The result is the caller's own. */
+export function encodeCbor(value: unknown): Bytes {
+  writer ??= new Writer();
+  return writer.encode(value);
+}
+
+/** Made when it is first needed: importing this does nothing. */
+let writer: Writer | undefined;
+
+class Writer {
+  #bytes = new Uint8Array(4096);
+  #view = new DataView(this.#bytes.buffer);
+  #length = 0;
+
+  encode(value: unknown): Bytes {
+    this.#length = 0;
+    this.#write(value);
+    const encoded = this.#bytes.slice(0, this.#length);
+    if (this.#bytes.length > SCRATCH_BYTES_MAX) this.#resize(4096);
+    return encoded;
+  }
+
+  #write(value: unknown): void {
+    if (typeof value === "number") this.#number(value);
+    else if (typeof value === "string") this.#text(value);
+    else if (value instanceof Uint8Array) this.#byteString(BYTE_STRING, value);
+    else if (Array.isArray(value)) {
+      this.#head(ARRAY, value.length);
+      for (const item of value) this.#write(item);
+    } else this.#simple(value);
+  }
+
+  #simple(value: unknown): void {
+    this.#reserve(1);
+    const byte =
+      value === true ? TRUE : value === false ? FALSE : value === null ? NULL : UNDEFINED;
+    if (byte === UNDEFINED && value !== undefined) {
+      throw new WireError(`a ${typeof value} has no form in the protocol`);
+    }
+    this.#bytes[this.#length++] = byte;
+  }
+
+  #number(value: number): void {
+    if (Number.isInteger(value) && !Object.is(value, -0)) {
+      if (value >= 0 && value <= 0xffff_ffff) return this.#head(UNSIGNED, value);
+      if (value < 0 && value >= -0x1_0000_0000) return this.#head(NEGATIVE, -1 - value);
+    }
+    this.#reserve(9);
+    this.#bytes[this.#length] = (SIMPLE << 5) | FLOAT64;
+    this.#view.setFloat64(this.#length + 1, value);
+    this.#length += 9;
+  }
+
+  /** `argument` is below 2^32. */
+  #head(major: number, argument: number): void {
+    this.#reserve(5);
+    const start = this.#length;
+    const initial = major << 5;
+    if (argument < 24) {
+      this.#bytes[start] = initial | argument;
+      this.#length = start + 1;
+    } else if (argument < 0x100) {
+      this.#bytes[start] = initial | 24;
+      this.#bytes[start + 1] = argument;
+      this.#length = start + 2;
+    } else if (argument < 0x1_0000) {
+      this.#bytes[start] = initial | 25;
+      this.#view.setUint16(start + 1, argument);
+      this.#length = start + 3;
+    } else {
+      this.#bytes[start] = initial | 26;
+      this.#view.setUint32(start + 1, argument);
+      this.#length = start + 5;
+    }
+  }
+
+  #text(text: string): void {
+    if (text.length > SHORT_TEXT || !this.#ascii(text)) this.#byteString(TEXT, utf8(text));
+  }
+
+  /** Writes a short text, unless it has a character outside ASCII: then nothing is written. */
+  #ascii(text: string): boolean {
+    const start = this.#length;
+    this.#head(TEXT, text.length);
+    this.#reserve(text.length);
+    for (let position = 0; position < text.length; position += 1) {
+      const code = text.charCodeAt(position);
+      if (code >= 0x80) {
+        this.#length = start;
+        return false;
+      }
+      this.#bytes[this.#length++] = code;
+    }
+    return true;
+  }
+
+  #byteString(major: number, bytes: Bytes): void {
+    this.#head(major, bytes.length);
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  #reserve(count: number): void {
+    const needed = this.#length + count;
+    if (needed > this.#bytes.length) this.#resize(Math.max(needed, this.#bytes.length * 2));
+  }
+
+  #resize(length: number): void {
+    const grown = new Uint8Array(length);
+    grown.set(this.#bytes.subarray(0, Math.min(length, this.#length)));
+    this.#bytes = grown;
+    this.#view = new DataView(grown.buffer);
+  }
+}
+
+/** The value of exactly these bytes; throws `WireError` on anything outside the subset. */
+export function decodeCbor(bytes: Bytes): unknown {
+  const reader = new Reader(bytes);
+  const value = reader.item(0);
+  if (!reader.atEnd) throw new WireError("bytes after the CBOR item");
+  return value;
+}
+
+class Reader {
+  readonly #bytes: Bytes;
+  #view: DataView | undefined;
+  #position = 0;
+
+  constructor(bytes: Bytes) {
+    // Not Node's Buffer: its `subarray` makes Buffers, whose `slice` does not copy.
+    this.#bytes =
+      bytes.constructor === Uint8Array
+        ? bytes
+        : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get atEnd(): boolean {
+    return this.#position === this.#bytes.length;
+  }
+
+  item(depth: number): unknown {
+    const initial = this.#bytes[this.#position++];
+    if (initial === undefined) throw new WireError("CBOR ends inside an item");
     const major = initial >> 5;
     const info = initial & 31;
-    const width = argumentWidth(major, info);
-    if (position + 1 + width > bytes.length) throw new WireError("CBOR ends inside a length");
-    let argument = info;
-    if (width > 0) argument = readArgument(bytes, position + 1, width);
-    position += 1 + width;
-    if (major === BYTE_STRING || major === TEXT) {
-      if (argument > bytes.length - position) throw new WireError("CBOR string beyond the input");
-      position += argument;
-    } else if (major === ARRAY && argument > 0) {
-      if (argument > bytes.length - position) throw new WireError("CBOR array beyond the input");
-      if (open.length >= LIMITS.frameDepthMax) throw new WireError("CBOR nests too deeply");
-      open.push(argument);
-      continue;
+    switch (major) {
+      case UNSIGNED:
+        return this.#argument(info);
+      case NEGATIVE:
+        return -1 - this.#argument(info);
+      case BYTE_STRING:
+        return this.#string(info);
+      case TEXT:
+        return textOfBytes(this.#string(info));
+      case ARRAY:
+        return this.#array(info, depth);
+      case SIMPLE:
+        return this.#simple(info);
+      default:
+        throw new WireError("CBOR maps and tags are not part of the protocol");
     }
-    closeArrays(open);
-  } while (open.length > 0);
-  if (position !== bytes.length) throw new WireError("bytes after the CBOR item");
-}
+  }
 
-/** An item has ended: so have the arrays that it was the last one of. */
-function closeArrays(open: number[]): void {
-  while (open.length > 0) {
-    const rest = (open.at(-1) as number) - 1;
-    if (rest > 0) {
-      open[open.length - 1] = rest;
-      return;
+  #simple(info: number): unknown {
+    switch (info) {
+      case FALSE & 31:
+        return false;
+      case TRUE & 31:
+        return true;
+      case NULL & 31:
+        return null;
+      case UNDEFINED & 31:
+        return undefined;
+      case FLOAT64:
+        return this.#take(8, (view, position) => view.getFloat64(position));
+      default:
+        throw new WireError(`CBOR simple value ${info} is not part of the protocol`);
     }
-    open.pop();
+  }
+
+  /** A length, or an integer; past 2^53 it is not exact, which `integerOf` refuses. */
+  #argument(info: number): number {
+    if (info < 24) return info;
+    switch (info) {
+      case 24:
+        return this.#take(1, (view, position) => view.getUint8(position));
+      case 25:
+        return this.#take(2, (view, position) => view.getUint16(position));
+      case 26:
+        return this.#take(4, (view, position) => view.getUint32(position));
+      case 27:
+        return this.#take(8, (view, position) => Number(view.getBigUint64(position)));
+      default:
+        throw new WireError("CBOR of indefinite or reserved length");
+    }
+  }
+
+  #take(width: number, read: (view: DataView, position: number) => number): number {
+    const { buffer, byteOffset, length } = this.#bytes;
+    const position = this.#position;
+    if (position + width > length) throw new WireError("CBOR ends inside a length");
+    this.#view ??= new DataView(buffer, byteOffset, length);
+    this.#position = position + width;
+    return read(this.#view, position);
+  }
+
+  #string(info: number): Bytes {
+    const length = this.#argument(info);
+    const start = this.#position;
+    if (length > this.#bytes.length - start) throw new WireError("CBOR string beyond the input");
+    this.#position = start + length;
+    return this.#bytes.subarray(start, start + length);
+  }
+
+  #array(info: number, depth: number): unknown[] {
+    const length = this.#argument(info);
+    // Each item has a byte at least, so a length beyond the input makes nothing of its size.
+    if (length > this.#bytes.length - this.#position) {
+      throw new WireError("CBOR array beyond the input");
+    }
+    if (length > 0 && depth >= LINK_LIMITS.frameDepthMax) {
+      throw new WireError("CBOR nests too deeply");
+    }
+    const items: unknown[] = [];
+    for (let count = 0; count < length; count += 1) items.push(this.item(depth + 1));
+    return items;
   }
 }
 
-function argumentWidth(major: number, info: number): number {
-  if (major === SIMPLE) {
-    if (info === FLOAT64) return 8;
-    if (info >= 20 && info <= 23) return 0;
-    throw new WireError(`CBOR simple value ${info} is not part of the protocol`);
-  }
-  if (major > ARRAY) throw new WireError("CBOR maps and tags are not part of the protocol");
-  if (info < 24) return 0;
-  if (info > 27) throw new WireError("CBOR of indefinite or reserved length");
-  if (info === 27 && major !== UNSIGNED && major !== NEGATIVE) {
-    throw new WireError("CBOR string or array beyond the input");
-  }
-  return 1 << (info - 24);
-}
+/** A leading byte order mark is part of the text. */
+const decoder = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
-function readArgument(bytes: Bytes, start: number, width: number): number {
-  let value = 0;
-  for (let offset = 0; offset < width; offset += 1) {
-    value = value * 256 + (bytes[start + offset] as number);
+function textOfBytes(bytes: Bytes): string {
+  if (bytes.length <= SHORT_TEXT) {
+    let text = "";
+    for (const byte of bytes) {
+      if (byte >= 0x80) break;
+      text += String.fromCharCode(byte);
+    }
+    if (text.length === bytes.length) return text;
   }
-  return value;
+  return decoder.decode(bytes);
 }

@@ -14,7 +14,7 @@
  *   event      [isDelete, key-value, previous|null]
  *   failure    [status, message, code|null, outcomeIsUnknown, retryable]
  */
-import { LIMITS } from "../base/limits.ts";
+import { LINK_LIMITS } from "../base/link-limits.ts";
 import { WireError } from "./cbor.ts";
 import {
   bytesOf,
@@ -157,7 +157,7 @@ function rangeOf(fields: Fields): RangeOp {
 }
 
 function txnOf(fields: Fields, depth: number): TxnOp {
-  if (depth >= LIMITS.txnDepthMax) throw new WireError("transactions nest too deeply");
+  if (depth >= LINK_LIMITS.txnDepthMax) throw new WireError("transactions nest too deeply");
   const ops = (value: unknown): Op[] =>
     listOf(value, "operations").map((op) => opOf(op, depth + 1));
   return {

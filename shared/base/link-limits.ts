@@ -1,0 +1,44 @@
+/**
+ * The bounds that the client and its end of the link need, each with its reason. `LIMITS` holds
+ * them too; they stand apart because browsers carry the client, and nothing of a peer's.
+ */
+const MIB = 1024 * 1024;
+
+export const LINK_LIMITS = {
+  /**
+   * Nesting of transactions: recursion is bounded before operations are counted. No legal one is
+   * deeper than its budget of operations, since each level spends one.
+   */
+  txnDepthMax: 128,
+  /** How deeply a CBOR frame may nest. */
+  frameDepthMax: 64,
+
+  /** How long the client waits for a link to open before it tries the next endpoint. */
+  clientConnectMilliseconds: 2000,
+  /** An endpoint that answered so lately gets a write by POST without being greeted first. */
+  clientAnsweredMilliseconds: 500,
+  /** The client's first wait before it repeats a call, and its longest. */
+  clientBackoffMilliseconds: 25,
+  clientBackoffMillisecondsMax: 2000,
+  /**
+   * A call's deadline when its caller names none: above etcd's own 7 s, so that the peer's answer
+   * comes first.
+   */
+  clientTimeoutMilliseconds: 10_000,
+  /** Keys of one page when the client lists a range. */
+  clientPageKeys: 1000,
+  /**
+   * Undelivered bytes of a client's watch; past it the watch ends at the peer and resumes once its
+   * reader has caught up.
+   */
+  clientWatchBytesMax: 8 * MIB,
+  /** Renewals of one client that fall due so close together share a message. */
+  leaseRenewGatherMilliseconds: 100,
+  /** Lease ids of one keepalive message. */
+  leaseRenewIdsMax: 5000,
+  /**
+   * A lease's owner believes in it this share of its ttl less: bounded clock drift between owner
+   * and peers.
+   */
+  leaseDriftShare: 0.01,
+} as const;
