@@ -7,7 +7,7 @@ import type { Registry } from "prom-client";
 import type { ProtoServices } from "../shared/peer/proto/methods.ts";
 import type { Services } from "../shared/peer/services.ts";
 import type { Config } from "./config/config.ts";
-import { urlOf, type ListenAddress } from "./config/url.ts";
+import type { ListenAddress } from "./config/url.ts";
 import { grpcServices } from "./grpc/grpc-door.ts";
 import { GrpcServer, isGrpc } from "./grpc/server.ts";
 import { withCors } from "./http/cors.ts";
@@ -19,16 +19,11 @@ import { refuseUpgrade } from "./http/upgrade.ts";
 import type { HttpHandler } from "./http2/http-handler.ts";
 import { createHttp1Server } from "./http2/http1-exchange.ts";
 import { serveHttp } from "./http2/http2-exchange.ts";
-import { Http2Server } from "./http2/server.ts";
 import { attachLink, isLinkTarget } from "./link/link-door.ts";
 import type { Logger } from "./logger.ts";
-import { listenOptions } from "./listen.ts";
 import { createGrpcMetrics } from "./metrics/grpc-metrics.ts";
-
-/** What listens, until it is closed. */
-export interface Door {
-  close(): Promise<void>;
-}
+import { openPort, type Door } from "./port.ts";
+import type { TlsIdentity } from "./tls/tls-identity.ts";
 
 export interface ClientDoorOptions {
   readonly config: Config;
@@ -37,10 +32,8 @@ export interface ClientDoorOptions {
   readonly identity: { readonly clusterId: bigint; readonly memberId: bigint };
   readonly services: Services;
   readonly methods: ProtoServices;
+  readonly tls: TlsIdentity;
 }
-
-/** What is left of connections this long after the doors closed is cut. */
-const GRACE_MILLISECONDS = 300;
 
 const NOT_FOUND: HttpHandler = (_request, response) => {
   response.writeHead(404, { "content-type": "text/plain; charset=utf-8" });
@@ -131,7 +124,7 @@ interface WantedDoor {
 }
 
 async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise<Door> {
-  const { config, services, identity, logger } = options;
+  const { config, services, identity } = options;
   const { grpc, http } = wanted;
   const http1 = createHttp1Server((request, response) => {
     if (!wanted.link || !isLinkTarget(request.target)) http(request, response);
@@ -140,6 +133,7 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
     ? attachLink(http1, services, {
         ...identity,
         secret: config.linkSecret,
+        knowsCallers: wanted.address.tls && options.tls.knowsCallers,
         origins: listedOrigins(config),
       })
     : undefined;
@@ -149,26 +143,23 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
     if (sockets?.owns(request) === true) sockets.upgrade(request, socket, head);
     else refuseUpgrade(socket, 404);
   });
-  const server = new Http2Server({
+  const port = await openPort({
+    address: wanted.address,
+    endpoint: "client",
     http1,
     streamsMax: config.concurrentStreamsMax,
+    tls: options.tls,
+    logger: options.logger,
     onStream: (stream, connection) =>
       grpc !== undefined && isGrpc(stream.head)
         ? grpc.accept(stream, connection)
         : serveHttp(http, stream, connection),
   });
-  try {
-    await server.listen(listenOptions(wanted.address));
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`can't listen on ${urlOf(wanted.address)}: ${reason}`, { cause });
-  }
-  logger.report("info", "serving client traffic", { address: urlOf(wanted.address) });
   return {
     close: async () => {
       link?.close();
       sockets?.close();
-      await server.close(GRACE_MILLISECONDS);
+      await port.close();
     },
   };
 }

@@ -4,7 +4,8 @@
  * with a code that says how it went: 0 stopped cleanly, 1 couldn't start or go on.
  */
 import { commandHelp, runCommand } from "./commands/commands.ts";
-import { ConfigError, parseArguments, type Config } from "./config/config.ts";
+import { ConfigError } from "./config/config-error.ts";
+import { parseArguments, type Config } from "./config/config.ts";
 import { helpText } from "./config/flags.ts";
 import { Logger } from "./logger.ts";
 import { startMember, type RunningMember } from "./member.ts";

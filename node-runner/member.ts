@@ -3,26 +3,25 @@
  * configuration and taken apart in order.
  */
 import { randomBytes } from "node:crypto";
-import type { Server } from "node:http";
+import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { LIMITS } from "../shared/base/limits.ts";
 import { protoServices } from "../shared/peer/proto/methods.ts";
 import type { PeerConfig } from "../shared/peer/peer.ts";
 import { startPeer } from "../shared/peer/start-peer.ts";
 import { appliedTermOf } from "../shared/peer/state/member-table.ts";
-import { openClientDoors, type Door } from "./client-door.ts";
+import { openClientDoors } from "./client-door.ts";
 import { bootstrapIdentity, type ClusterIdentity } from "./cluster-identity.ts";
 import type { Config } from "./config/config.ts";
-import { urlOf, type ListenAddress } from "./config/url.ts";
+import type { ListenAddress } from "./config/url.ts";
 import { identityOf, openStorage } from "./data-dir/storage.ts";
-import { peerRoutes } from "./http/routes.ts";
-import { serveFetch } from "./http/fetch-adapter.ts";
-import { createHttp1Server } from "./http2/http1-exchange.ts";
-import { listenOptions } from "./listen.ts";
 import type { Logger } from "./logger.ts";
 import { addServerMetrics } from "./metrics/server-metrics.ts";
 import { createNodeHost } from "./node-host.ts";
+import { openPeerDoor } from "./peer-door.ts";
 import { WsPeerTransport } from "./peer-transport/ws-peer-transport.ts";
+import { TlsIdentity } from "./tls/tls-identity.ts";
+import type { TlsSettings } from "./tls/tls-settings.ts";
 
 export interface MemberOptions {
   readonly config: Config;
@@ -43,6 +42,7 @@ export interface RunningMember {
 export async function startMember(options: MemberOptions): Promise<RunningMember> {
   const { config, logger } = options;
   const identity = identityFor(config);
+  const { clientTls, peerTls } = await loadTls(config, logger);
   const storage = await openStorage({
     dataDir: config.dataDir,
     walDir: config.walDir,
@@ -56,6 +56,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
       incarnation: randomBytes(6).readUIntBE(0, 6),
       secret: config.peerSecret ?? "",
     },
+    tls: () => peerTls.dialOptions(),
     report: (level, message, fields) => logger.report(level, message, fields),
   });
   const host = createNodeHost({
@@ -72,7 +73,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
 
   const peerDoors = await Promise.all(
     config.listenPeerUrls.map((address) =>
-      openPeerDoor(address, { transport, services: peer.services, logger }),
+      openPeerDoor(address, { transport, services: peer.services, tls: peerTls, logger }),
     ),
   );
   const doors = await openClientDoors({
@@ -82,12 +83,15 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     identity,
     services: peer.services,
     methods: protoServices(peer.services),
+    tls: clientTls,
   });
   const stop = async (): Promise<void> => {
     await peer.stop();
     // Before the peer doors: a server is closed only once the links that it accepted are.
     transport.close();
     await Promise.all([...doors, ...peerDoors].map((door) => door.close()));
+    clientTls.close();
+    peerTls.close();
     await storage.close();
   };
   await peer.ready();
@@ -115,6 +119,21 @@ function identityFor(config: Config): ClusterIdentity {
   return bootstrap;
 }
 
+/** Certificates that are made at start stay where etcd has them: `fixtures` in the data directory. */
+async function loadTls(config: Config, logger: Logger) {
+  const load = (settings: TlsSettings, name: string, addresses: readonly ListenAddress[]) =>
+    TlsIdentity.load(settings, {
+      autoFolder: join(config.dataDir, "fixtures", name),
+      hosts: addresses.flatMap((each) => (each.kind === "tcp" ? [each.host] : [])),
+      now: Date.now(),
+      report: (level, message, fields) => logger.report(level, message, fields),
+    });
+  return {
+    clientTls: await load(config.clientTls, "client", config.listenClientUrls),
+    peerTls: await load(config.peerTls, "peer", config.listenPeerUrls),
+  };
+}
+
 function peerConfig(config: Config, identity: ClusterIdentity): PeerConfig {
   return {
     clusterId: identity.clusterId,
@@ -131,36 +150,4 @@ function peerConfig(config: Config, identity: ClusterIdentity): PeerConfig {
     catchUpEntries: config.snapshotCatchUpEntries,
     progressNotifyMilliseconds: config.progressNotifyMilliseconds,
   };
-}
-
-async function openPeerDoor(
-  address: ListenAddress,
-  parts: { transport: WsPeerTransport; services: Parameters<typeof peerRoutes>[0]; logger: Logger },
-): Promise<Door> {
-  const routes = peerRoutes(parts.services);
-  const server = createHttp1Server(
-    serveFetch(
-      (request) => routes.fetch(request),
-      (error) => parts.logger.report("error", "a peer's HTTP request failed", { error }),
-    ),
-  );
-  parts.transport.attach(server);
-  await listen(server, address);
-  parts.logger.report("info", "serving peer traffic", { address: urlOf(address) });
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
-}
-
-function listen(server: Server, address: ListenAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause: Error) => {
-      reject(new Error(`can't listen on ${urlOf(address)}: ${cause.message}`, { cause }));
-    });
-    server.listen(listenOptions(address), () => resolve());
-  });
 }

@@ -4,22 +4,21 @@
  */
 import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
+import { ConfigError } from "./config-error.ts";
 import {
   ABSENT_FLAGS,
   EFFECTLESS_FLAGS,
   environmentName,
   FLAGS,
+  FLAGS_BY_NAME,
   IGNORED_FLAGS,
-  type Flag,
 } from "./flags.ts";
-import { parseDuration } from "./duration.ts";
-import { parseClusterMap, parseListenUrl, type ListenAddress } from "./url.ts";
+import { tlsOf, type TlsConfig } from "./tls-config.ts";
+import { sectionFlag, TLS_SECTIONS } from "./tls-flags.ts";
+import { parseClusterMap, type ListenAddress } from "./url.ts";
+import { Values } from "./values.ts";
 
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
-
-export interface Config {
+export interface Config extends TlsConfig {
   readonly name: string;
   readonly dataDir: string;
   readonly walDir: string | undefined;
@@ -72,8 +71,6 @@ function secretsOf(environment: Readonly<Record<string, string | undefined>>) {
   };
 }
 
-const BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((each) => [each.name, each]));
-
 /** Reads the arguments behind the executable's name, and the environment. Throws `ConfigError`. */
 export function parseArguments(
   args: readonly string[],
@@ -110,7 +107,7 @@ function readFlags(args: readonly string[], warnings: string[]): Map<string, str
       throw new ConfigError(`"${argument}" is no flag; quorate --help lists the flags`);
     }
     const name = match[1] as string;
-    const known = BY_NAME.get(name);
+    const known = FLAGS_BY_NAME.get(name);
     let text = match[2];
     if (text === undefined) {
       const next = args[position + 1];
@@ -173,103 +170,36 @@ function readConfigFile(path: string, warnings: string[]): Map<string, string> {
   }
   const texts = new Map<string, string>();
   for (const [name, value] of Object.entries(parsed)) {
-    if (value === null || isTakenWithoutEffect(name, warnings)) continue;
-    const known = BY_NAME.get(name);
-    if (known === undefined) throw new ConfigError(`${path}: ${unknownFlag(name)}`);
-    if (typeof value === "object") {
-      throw new ConfigError(`${path}: ${name} must be a plain value`);
+    const prefix = TLS_SECTIONS.get(name);
+    if (prefix === undefined) readFileValue({ path, name, value }, texts, warnings);
+    else {
+      for (const [inner, text] of Object.entries(value ?? {})) {
+        readFileValue({ path, name: sectionFlag(prefix, inner), value: text }, texts, warnings);
+      }
     }
-    // In files durations are whole nanoseconds, as in etcd's.
-    const isNanoseconds = known.kind === "duration" && typeof value === "number";
-    texts.set(name, isNanoseconds ? `${value}ns` : String(value));
   }
   return texts;
 }
 
-/** Reads single values out of the texts; each reader throws a `ConfigError` that names the flag. */
-class Values {
-  readonly #texts: ReadonlyMap<string, string>;
+interface FileValue {
+  readonly path: string;
+  readonly name: string;
+  readonly value: unknown;
+}
 
-  constructor(texts: ReadonlyMap<string, string>) {
-    this.#texts = texts;
-  }
-
-  has(name: string): boolean {
-    return this.#texts.has(name);
-  }
-
-  text(name: string): string {
-    const known = BY_NAME.get(name);
-    if (known === undefined) throw new TypeError(`no flag ${name}`);
-    return this.#texts.get(name) ?? known.default;
-  }
-
-  /** Each flag's checked value: tools look for numbers and booleans as such in the log. */
-  all(): Record<string, string | number | boolean> {
-    const shown = ({ name, kind }: Flag): string | number | boolean => {
-      if (kind === "boolean") return this.boolean(name);
-      return kind === "integer" || kind === "milliseconds"
-        ? Number(this.text(name))
-        : this.text(name);
-    };
-    return Object.fromEntries(FLAGS.map((each) => [each.name, shown(each)]));
-  }
-
-  choice<Choice extends string>(name: string, choices: readonly Choice[]): Choice {
-    const text = this.text(name);
-    const found = choices.find((each) => each === text);
-    if (found === undefined) {
-      throw new ConfigError(`--${name} is "${text}": it must be one of ${choices.join(", ")}`);
-    }
-    return found;
-  }
-
-  boolean(name: string): boolean {
-    const text = this.text(name).toLowerCase();
-    if (["true", "1", "t"].includes(text)) return true;
-    if (["false", "0", "f"].includes(text)) return false;
-    throw new ConfigError(`--${name} is "${text}": it must be true or false`);
-  }
-
-  integer(name: string, bounds: { min: number; max: number }): number {
-    const text = this.text(name);
-    const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= bounds.min && value <= bounds.max)) {
-      throw new ConfigError(
-        `--${name} is "${text}": it must be a whole number from ${bounds.min} to ${bounds.max}`,
-      );
-    }
-    return value;
-  }
-
-  duration(name: string): number {
-    const text = this.text(name);
-    const milliseconds = parseDuration(text);
-    if (milliseconds === undefined || milliseconds < 0) {
-      throw new ConfigError(`--${name} is "${text}": a duration such as 100ms or 1m30s is needed`);
-    }
-    return milliseconds;
-  }
-
-  urls(name: string): string[] {
-    return this.text(name)
-      .split(",")
-      .map((each) => each.trim())
-      .filter((each) => each !== "");
-  }
-
-  addresses(name: string): ListenAddress[] {
-    return this.urls(name).map((text) => {
-      const address = parseListenUrl(text);
-      if ("problem" in address) throw new ConfigError(`--${name}: "${text}" ${address.problem}`);
-      if (address.kind === "tcp" && address.tls) {
-        throw new ConfigError(
-          `--${name}: "${text}" asks for TLS, which this version doesn't have; use http`,
-        );
-      }
-      return address;
-    });
-  }
+function readFileValue(
+  { path, name, value }: FileValue,
+  texts: Map<string, string>,
+  warnings: string[],
+): void {
+  if (value === null || value === undefined || isTakenWithoutEffect(name, warnings)) return;
+  const known = FLAGS_BY_NAME.get(name);
+  if (known === undefined) throw new ConfigError(`${path}: ${unknownFlag(name)}`);
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean")
+    throw new ConfigError(`${path}: ${name} must be a plain value`);
+  // In files durations are whole nanoseconds, as in etcd's.
+  const isNanoseconds = known.kind === "duration" && typeof value === "number";
+  texts.set(name, isNanoseconds ? `${value}ns` : String(value));
 }
 
 /** The largest count that flags take: past it JavaScript's numbers are no longer exact. */
@@ -299,11 +229,14 @@ function check(
   }
   values.boolean("strict-reconfig-check");
   values.integer("bootstrap-defrag-threshold-megabytes", { min: 0, max: COUNT_MAX });
+  const listening = listeners(values);
+  const tlsWarnings: string[] = [];
   return {
     name,
+    ...tlsOf(values, listening, tlsWarnings),
     dataDir: values.text("data-dir") || `${name}.etcd`,
     walDir: values.text("wal-dir") || undefined,
-    ...listeners(values),
+    ...listening,
     ...clusterOf(values, name),
     heartbeatMilliseconds,
     electionMilliseconds,
@@ -322,7 +255,7 @@ function check(
     corsOrigins: values.urls("cors"),
     logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
     ...secretsOf(environment),
-    warnings,
+    warnings: [...warnings, ...tlsWarnings],
     shown: values.all(),
   };
 }

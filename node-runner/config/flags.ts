@@ -4,31 +4,8 @@
  * `--help`.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
-
-export type FlagKind =
-  | "text"
-  | "urls"
-  | "integer"
-  | "milliseconds"
-  | "duration"
-  | "boolean"
-  | "choice";
-
-export interface Flag {
-  readonly name: string;
-  readonly kind: FlagKind;
-  readonly default: string;
-  readonly choices?: readonly string[];
-  readonly help: string;
-}
-
-const flag = (
-  name: string,
-  kind: FlagKind,
-  fallback: string,
-  help: string,
-  choices?: readonly string[],
-): Flag => ({ name, kind, default: fallback, help, ...(choices === undefined ? {} : { choices }) });
+import { flag, type Flag } from "./flag.ts";
+import { TLS_FLAGS } from "./tls-flags.ts";
 
 export const FLAGS: readonly Flag[] = [
   flag("name", "text", "default", "This member's name."),
@@ -85,8 +62,13 @@ export const FLAGS: readonly Flag[] = [
     "warn",
     "error",
   ]),
+  ...TLS_FLAGS,
   flag("config-file", "text", "", "A YAML file with these names; all else is then ignored."),
 ];
+
+export const FLAGS_BY_NAME: ReadonlyMap<string, Flag> = new Map(
+  FLAGS.map((each) => [each.name, each]),
+);
 
 /** Flags of etcd's past that it ignores in silence. */
 export const IGNORED_FLAGS: ReadonlySet<string> = new Set(
@@ -109,22 +91,18 @@ export const EFFECTLESS_FLAGS: ReadonlySet<string> = new Set(
 /** Flags of etcd that this version doesn't have: refused with a clearer text than unknown ones. */
 export const ABSENT_FLAGS: ReadonlySet<string> = new Set(
   (
-    "grpc-keepalive-min-time " +
-    "grpc-keepalive-interval grpc-keepalive-timeout socket-reuse-port socket-reuse-address " +
-    "raft-read-timeout raft-write-timeout memory-mlock max-learners discovery-srv " +
-    "discovery-srv-name discovery-fallback discovery-endpoints discovery-token " +
-    "discovery-dial-timeout discovery-request-timeout discovery-keepalive-time " +
-    "discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify " +
-    "discovery-cert discovery-key discovery-cacert discovery-user discovery-password cert-file " +
-    "key-file client-cert-file client-key-file client-cert-auth client-crl-file " +
-    "client-cert-allowed-hostname trusted-ca-file auto-tls peer-cert-file peer-key-file " +
-    "peer-client-cert-file peer-client-key-file peer-client-cert-auth peer-trusted-ca-file " +
-    "peer-auto-tls peer-crl-file peer-cert-allowed-cn peer-cert-allowed-hostname " +
-    "peer-skip-client-san-verification self-signed-cert-validity cipher-suites tls-min-version " +
-    "tls-max-version host-whitelist auth-token auth-token-ttl bcrypt-cost auto-compaction-mode " +
+    "grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout " +
+    "socket-reuse-port socket-reuse-address raft-read-timeout raft-write-timeout " +
+    "memory-mlock max-learners discovery-srv discovery-srv-name discovery-fallback " +
+    "discovery-endpoints discovery-token discovery-dial-timeout " +
+    "discovery-request-timeout discovery-keepalive-time discovery-keepalive-timeout " +
+    "discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert " +
+    "discovery-key discovery-cacert discovery-user discovery-password host-whitelist " +
+    "auth-token auth-token-ttl bcrypt-cost auto-compaction-mode " +
     "auto-compaction-retention compaction-sleep-interval corrupt-check-time " +
-    "compact-hash-check-time downgrade-check-time enable-log-rotation log-rotation-config-json " +
-    "enable-pprof warning-apply-duration enable-distributed-tracing distributed-tracing-address " +
+    "compact-hash-check-time downgrade-check-time enable-log-rotation " +
+    "log-rotation-config-json enable-pprof warning-apply-duration " +
+    "enable-distributed-tracing distributed-tracing-address " +
     "distributed-tracing-service-name distributed-tracing-instance-id " +
     "distributed-tracing-sampling-rate unsafe-no-fsync feature-gates"
   ).split(" "),

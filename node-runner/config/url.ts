@@ -1,20 +1,24 @@
 /**
- * The URLs of listeners and members: `http://host:port` and `unix://path`, several separated by
- * commas.
+ * The URLs of listeners and members: `http://host:port`, `https://host:port`, `unix://path` and
+ * `unixs://path`, several separated by commas.
  */
 
 /** One address to listen on. Port 0: the system chooses. */
 export type ListenAddress =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly tls: boolean }
-  | { readonly kind: "unix"; readonly path: string };
+  | { readonly kind: "unix"; readonly path: string; readonly tls: boolean };
 
-const UNIX = "unix://";
+/** Of sockets in the file system, plain and with TLS. */
+const UNIX = /^unix(s?):\/\/(.*)$/;
 
 /** The listen address of a URL, or why it is none. */
 export function parseListenUrl(text: string): ListenAddress | { readonly problem: string } {
-  if (text.startsWith(UNIX)) {
-    const path = text.slice(UNIX.length);
-    return path === "" ? { problem: "names no socket path" } : { kind: "unix", path };
+  const unix = UNIX.exec(text);
+  if (unix !== null) {
+    const path = unix[2] as string;
+    return path === ""
+      ? { problem: "names no socket path" }
+      : { kind: "unix", path, tls: unix[1] === "s" };
   }
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined) return { problem: "is no URL" };
@@ -42,7 +46,7 @@ function writtenPort(text: string): number | undefined {
 
 /** `http://127.0.0.1:2379` for an address; IPv6 hosts in brackets. */
 export function urlOf(address: ListenAddress): string {
-  if (address.kind === "unix") return `${UNIX}${address.path}`;
+  if (address.kind === "unix") return `unix${address.tls ? "s" : ""}://${address.path}`;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   return `${address.tls ? "https" : "http"}://${host}:${address.port}`;
 }

@@ -22,6 +22,7 @@ import { assert } from "../../shared/base/assert.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
 import { Http2Connection, type ConnectionOptions } from "./connection.ts";
 import { PREFACE } from "./protocol.ts";
+import { refuseUpgrade } from "../http/upgrade.ts";
 import type { Http2Stream, StreamListener } from "./stream.ts";
 
 export interface Http2ServerOptions {
@@ -34,6 +35,10 @@ export interface Http2ServerOptions {
   readonly http1: Http1Server;
   /** Set for a TLS port; ALPN is the server's. */
   readonly tls?: TlsOptions;
+  /** Asked once the handshake is done: undefined lets the caller in, a text refuses it. */
+  admit?(socket: TLSSocket): Promise<string | undefined>;
+  /** A caller was refused, or its handshake failed. */
+  onRefused?(socket: TLSSocket, reason: string): void;
   /** SETTINGS_MAX_CONCURRENT_STREAMS (etcd: --max-concurrent-streams). */
   readonly streamsMax?: number;
   readonly keepaliveSeconds?: number;
@@ -55,7 +60,7 @@ const SOCKET_OPTIONS = {
 export class Http2Server {
   readonly #server: Server;
   readonly #http1: Http1Server;
-  readonly #onError: (error: Error) => void;
+  readonly #options: Http2ServerOptions;
   readonly #connectionOptions: ConnectionOptions;
   readonly #connections = new Set<Http2Connection>();
   /** Sockets whose first octets are awaited, and since how many seconds. */
@@ -65,7 +70,7 @@ export class Http2Server {
 
   constructor(options: Http2ServerOptions) {
     this.#http1 = options.http1;
-    this.#onError = (error) => options.onError?.(error);
+    this.#options = options;
     this.#connectionOptions = {
       onStream: (stream, connection) => options.onStream(stream, connection),
       onClose: (connection) => this.#connections.delete(connection),
@@ -93,12 +98,33 @@ export class Http2Server {
       ALPNProtocols: ["h2", "http/1.1"],
       handshakeTimeout: LIMITS.http2HandshakeSeconds * 1000,
     });
-    server.on("secureConnection", (socket: TLSSocket) => {
-      if (socket.alpnProtocol === "h2") this.#serveHttp2(socket);
-      else this.#sniff(socket);
+    server.on("secureConnection", (socket: TLSSocket) => void this.#admit(socket));
+    server.on("tlsClientError", (error, socket) => {
+      this.#options.onRefused?.(socket, error.message);
+      socket.destroy();
     });
-    server.on("tlsClientError", (_error, socket) => socket.destroy());
     return server;
+  }
+
+  async #admit(socket: TLSSocket): Promise<void> {
+    if (this.#options.admit !== undefined) {
+      // Until the answer is there nobody else listens for them.
+      const ignore = (): void => {};
+      socket.on("error", ignore);
+      const refusal = await this.#options.admit(socket).catch((error: unknown) => String(error));
+      socket.off("error", ignore);
+      if (socket.destroyed) return;
+      if (refusal !== undefined) return this.#refuse(socket, refusal);
+    }
+    if (socket.alpnProtocol === "h2") this.#serveHttp2(socket);
+    else this.#sniff(socket);
+  }
+
+  #refuse(socket: TLSSocket, reason: string): void {
+    this.#options.onRefused?.(socket, reason);
+    socket.on("error", () => {});
+    if (socket.alpnProtocol === "h2") socket.destroy();
+    else refuseUpgrade(socket, 403, `tls: bad certificate: ${reason}`);
   }
 
   /** Replaces the certificate of a TLS port; connections that exist keep theirs. */
@@ -119,7 +145,7 @@ export class Http2Server {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
       this.#server.listen(options, () => {
-        this.#server.off("error", reject).on("error", this.#onError);
+        this.#server.off("error", reject).on("error", (error) => this.#options.onError?.(error));
         resolve(this.#server.address() as AddressInfo);
       });
     });

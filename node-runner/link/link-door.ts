@@ -26,6 +26,8 @@ export interface LinkDoorOptions {
   readonly memberId: bigint;
   /** What callers show in their hello; undefined: none is needed, and only loopback is served. */
   readonly secret: string | undefined;
+  /** Whether TLS has let in those alone whose certificate a trusted authority signed: as good as a secret. */
+  readonly knowsCallers: boolean;
   /** Origins of browsers' pages that may call, besides the peer's own: `https://app.example`. */
   readonly origins: readonly string[];
 }
@@ -209,9 +211,9 @@ class Door implements LinkDoor {
   /** Why this caller is not served; undefined: it is. */
   #refusal(request: IncomingMessage): string | undefined {
     const host = request.headers.host ?? "";
-    if (this.#options.secret === undefined) {
+    if (this.#options.secret === undefined && !this.#options.knowsCallers) {
       if (!isLoopbackAddress(request.socket.remoteAddress) || !isLoopbackName(host)) {
-        return "without a configured secret the link serves loopback only: set one, or call 127.0.0.1";
+        return "without a configured secret or clients' certificates the link serves loopback only: set one, or call 127.0.0.1";
       }
     }
     if (isOriginAllowed(request, this.#options.origins)) return undefined;

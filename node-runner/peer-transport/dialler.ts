@@ -2,8 +2,8 @@
  * Connects to another member's peer URL and says hello. What comes back is a link on which frames may be sent, or an
  * error; reconnecting is the caller's affair.
  */
+import type { ConnectionOptions } from "node:tls";
 import { WebSocket } from "ws";
-import type { ClientOptions } from "ws";
 import { LIMITS } from "../../shared/base/limits.ts";
 import { PEER_VERSION, PEER_VERSION_MIN } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
@@ -27,13 +27,16 @@ export interface DialOptions {
   /** `http:` or `https:` with host and port, as the membership lists it. */
   readonly url: string;
   readonly purpose: PeerHello["purpose"];
-  /** TLS options (`ca`, `cert`, `key`, ...) for `https:`. */
-  readonly tls: ClientOptions;
+  /** TLS options (`ca`, `cert`, `key`, ...) for `https:`, as of now. */
+  readonly tls: () => ConnectionOptions;
   readonly onReady: (link: FrameSocket) => void;
   readonly onFrame: (frame: PeerFrame) => void;
   /** Once, also when the connection never came to be. */
   readonly onClose: (code: number, reason: string) => void;
 }
+
+/** Of the text with which the other side refuses an upgrade, in UTF-16 units. */
+const REFUSAL_LENGTH_MAX = 500;
 
 /** Returns a function that gives the attempt, or the link, up. */
 export function dial(options: DialOptions): () => void {
@@ -45,7 +48,8 @@ export function dial(options: DialOptions): () => void {
     options.onClose(code, reason);
   };
   const socket = new WebSocket(peerAddress(options.url), {
-    ...options.tls,
+    // Handed through to `tls.connect`; the types of `ws` differ from Node's on one function.
+    ...(options.tls() as object),
     perMessageDeflate: false,
     maxPayload: LIMITS.frameBytesMax,
     handshakeTimeout: LIMITS.peerIdleMillisecondsMax,
@@ -57,6 +61,16 @@ export function dial(options: DialOptions): () => void {
   const gone = (): void => onClose(0, "no connection");
   socket.once("error", failed);
   socket.once("close", gone);
+  socket.once("unexpected-response", (_request, response) => {
+    let text = "";
+    response.setEncoding("utf8").on("data", (chunk: string) => {
+      text = (text + chunk).slice(0, REFUSAL_LENGTH_MAX);
+    });
+    response.once("close", () => {
+      onClose(0, text === "" ? `HTTP status ${response.statusCode}` : `remote error: ${text}`);
+      socket.terminate();
+    });
+  });
   socket.once("open", () => {
     socket.off("error", failed);
     socket.off("close", gone);

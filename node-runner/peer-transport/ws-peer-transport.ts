@@ -8,7 +8,7 @@
  */
 import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
-import type { ClientOptions } from "ws";
+import type { ConnectionOptions } from "node:tls";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { Host, PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
 import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
@@ -21,10 +21,12 @@ import { sendSnapshot } from "./snapshot-link.ts";
 
 export interface WsPeerTransportOptions {
   readonly identity: PeerIdentity;
-  /** For URLs that start with `https:`. */
-  readonly tls?: ClientOptions;
+  /** For URLs that start with `https:`, as of now. */
+  readonly tls?: () => ConnectionOptions;
   readonly report: Host["report"];
 }
+
+const NO_TLS = (): ConnectionOptions => ({});
 
 interface Destination {
   readonly link: MessageLink;
@@ -93,7 +95,7 @@ export class WsPeerTransport implements PeerTransport {
   async sendSnapshot(to: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void> {
     const url = this.#destinations.get(to)?.urls[0];
     if (url === undefined || this.#closed) throw new Error(`member ${to} is unknown`);
-    const { identity, tls = {} } = this.#options;
+    const { identity, tls = NO_TLS } = this.#options;
     let started: (() => void) | undefined;
     try {
       await sendSnapshot({
@@ -130,7 +132,7 @@ export class WsPeerTransport implements PeerTransport {
   }
 
   #linkTo(id: NodeId, urls: readonly string[]): MessageLink {
-    const { identity, report, tls = {} } = this.#options;
+    const { identity, report, tls = NO_TLS } = this.#options;
     // A member that is down is told once, not at every attempt.
     let lastReason: string | undefined;
     return new MessageLink({

@@ -28,7 +28,13 @@ class FakeCluster {
   readonly #door: LinkDoor;
 
   constructor() {
-    const options = { clusterId: 1n, memberId: 2n, secret: undefined, origins: [] };
+    const options = {
+      clusterId: 1n,
+      memberId: 2n,
+      secret: undefined,
+      knowsCallers: false,
+      origins: [],
+    };
     this.#door = attachLink(this.#server, this.services, options);
   }
 

@@ -74,7 +74,10 @@ describe("a wrong flag is named", () => {
     [["--frob=1", "--name=x"], "unknown flag --frob"],
     [["--name"], "--name needs a value"],
     [["stray"], '"stray" is no flag'],
-    [["--cert-file=x"], "--cert-file is a flag of etcd that this version of quorate doesn't have"],
+    [
+      ["--discovery-srv=x"],
+      "--discovery-srv is a flag of etcd that this version of quorate doesn't have",
+    ],
     [["--heartbeat-interval=x"], '--heartbeat-interval is "x"'],
     [["--log-level=loud"], "--log-level"],
     [["--enable-grpc-gateway=perhaps"], "--enable-grpc-gateway"],

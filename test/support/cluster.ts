@@ -9,14 +9,19 @@ import { freePorts } from "./ports.ts";
 import { makeTempDir, removeTempDir } from "./temp-dir.ts";
 import { findTool } from "./tools.ts";
 
-const READY_TEXT = "ready to serve client requests";
+/** A member logs it once it serves. */
+export const READY_TEXT = "ready to serve client requests";
 
 export interface ClusterOptions {
   /** How many members, 1 unless told. */
   readonly members?: number;
-  /** Further flags for every member. */
-  readonly flags?: readonly string[];
+  /** Further flags for every member, or for each by its number from 0. */
+  readonly flags?: readonly string[] | ((index: number) => readonly string[]);
+  /** The ports that have TLS; none unless told. */
+  readonly tls?: readonly ("client" | "peer")[];
   readonly env?: Readonly<Record<string, string>>;
+  /** What a member's log says once its start is done, by its number from 0; that it is ready, unless told. */
+  readonly readyText?: (index: number) => string;
 }
 
 /** What runs a member; it takes etcd's flags behind its own arguments. */
@@ -36,6 +41,7 @@ export class Member {
   /** What the program is started with. */
   readonly flags: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
+  readonly #readyText: string;
   #child: Child | undefined;
 
   constructor(options: {
@@ -45,6 +51,7 @@ export class Member {
     program: Program;
     flags: readonly string[];
     env: Readonly<Record<string, string>>;
+    readyText: string;
   }) {
     this.name = options.name;
     this.address = options.address;
@@ -52,6 +59,7 @@ export class Member {
     this.#program = options.program;
     this.flags = options.flags;
     this.#env = options.env;
+    this.#readyText = options.readyText;
   }
 
   get child(): Child {
@@ -65,7 +73,7 @@ export class Member {
       args: [...this.#program.args, ...this.flags],
       env: this.#env,
       cwd: dirname(this.dataDir),
-      readyText: READY_TEXT,
+      readyText: this.#readyText,
     });
   }
 
@@ -107,24 +115,27 @@ async function startCluster(program: Program, options: ClusterOptions): Promise<
   const ports = await freePorts(2 * count);
   const root = makeTempDir(program.label);
   const names = Array.from({ length: count }, (_, index) => `m${index + 1}`);
-  const peerUrl = (index: number) => `http://127.0.0.1:${ports[count + index]}`;
+  const scheme = (port: "client" | "peer") =>
+    options.tls?.includes(port) === true ? "https" : "http";
+  const peerUrl = (index: number) => `${scheme("peer")}://127.0.0.1:${ports[count + index]}`;
   const initialCluster = names.map((name, index) => `${name}=${peerUrl(index)}`).join(",");
   const members = names.map((name, index) => {
     const address = `127.0.0.1:${ports[index]}`;
     const flags = [
       `--name=${name}`,
       `--data-dir=${join(root, name)}`,
-      `--listen-client-urls=http://${address}`,
-      `--advertise-client-urls=http://${address}`,
+      `--listen-client-urls=${scheme("client")}://${address}`,
+      `--advertise-client-urls=${scheme("client")}://${address}`,
       `--listen-peer-urls=${peerUrl(index)}`,
       `--initial-advertise-peer-urls=${peerUrl(index)}`,
       `--initial-cluster=${initialCluster}`,
       `--initial-cluster-token=${root.slice(-6)}`,
       "--initial-cluster-state=new",
-      ...(options.flags ?? []),
+      ...(typeof options.flags === "function" ? options.flags(index) : (options.flags ?? [])),
     ];
     const env = options.env ?? {};
-    return new Member({ name, address, dataDir: join(root, name), program, flags, env });
+    const readyText = options.readyText?.(index) ?? READY_TEXT;
+    return new Member({ name, address, dataDir: join(root, name), program, flags, env, readyText });
   });
   const cluster = new Cluster(program.label, members, root);
   const starts = await Promise.allSettled(members.map((member) => member.start()));

@@ -32,6 +32,7 @@ async function listen(options: Partial<LinkDoorOptions> = {}): Promise<void> {
     clusterId: 1n,
     memberId: 2n,
     secret: undefined,
+    knowsCallers: false,
     origins: ["https://app.example"],
     ...options,
   });
