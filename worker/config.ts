@@ -5,6 +5,7 @@
 import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import { Endpoints } from "../shared/client/endpoints.ts";
+import { WriteLanes } from "../shared/client/write-lanes.ts";
 
 /** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
 export interface LeaseHubStub {
@@ -43,6 +44,8 @@ export interface EdgeEnv {
 
 export interface EdgeConfig {
   readonly endpoints: Endpoints;
+  /** Identities for writes, shared by all requests of the isolate. */
+  readonly lanes: WriteLanes;
   readonly peers: readonly string[];
   readonly secret: string | undefined;
   readonly origins: readonly string[];
@@ -75,6 +78,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
   const shards = numberOf("QUORATE_HUB_SHARDS", QUORATE_HUB_SHARDS, { usual: 1, max: 1024 });
   const config: EdgeConfig = {
     endpoints: new Endpoints(peers),
+    lanes: new WriteLanes((count) => crypto.getRandomValues(new Uint8Array(count))),
     peers,
     secret: QUORATE_SECRET === "" ? undefined : QUORATE_SECRET,
     origins: listOf(QUORATE_ORIGINS),

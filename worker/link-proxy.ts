@@ -64,7 +64,11 @@ export async function proxyLink(exchange: Exchange): Promise<Response> {
     path: "/link",
     headers: { "content-type": "application/cbor" },
     body,
-    write: frames.some((frame) => frame.kind === "call" && isLinkWrite(frame.request)),
+    // A write with an identity applies once, however often it is sent.
+    write: frames.some(
+      (frame) =>
+        frame.kind === "call" && frame.identity === undefined && isLinkWrite(frame.request),
+    ),
   });
 }
 

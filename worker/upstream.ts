@@ -1,7 +1,7 @@
 /**
  * The edge's way to the peers, for the length of one request (no socket may outlive its request in
- * a Worker). Calls go by POST: reads on to the next peer whenever one fails, writes to a peer that
- * has just answered, and never again once they were sent. Watches go over a WebSocket.
+ * a Worker). Calls go by POST, on to the next peer whenever one fails: reads as they are, writes
+ * under an identity, so that they apply once. Watches go over a WebSocket.
  */
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "../shared/client/caller.ts";
 import { LinkCaller } from "../shared/client/link-caller.ts";
@@ -38,6 +38,7 @@ export class Upstream implements Caller {
   constructor(config: EdgeConfig) {
     this.#options = {
       endpoints: config.endpoints,
+      lanes: config.lanes,
       platform: sharedPlatform(),
       role: "edge",
       token: config.secret ?? "",

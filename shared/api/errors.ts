@@ -128,6 +128,11 @@ const TABLE = {
   electionLeaderMissing: ["unknown", '"leader" field must be provided'],
   rangeStreamSort: ["unimplemented", "RangeStream does not support custom sort orders"],
   rangeStreamFilter: ["unimplemented", "RangeStream does not support revision filters"],
+  // Quorate's own: a retried write that can't be told from one that was applied long ago.
+  writeForgotten: [
+    "aborted",
+    "the write was sent before, and its outcome is no longer known: it was not applied again",
+  ],
 } as const satisfies Record<string, readonly [StatusName, string]>;
 
 /** What was refused; the discriminant of refusals in the replicated logic. */
@@ -171,6 +176,10 @@ export class RpcError extends Error {
       (this.status === "unavailable" || this.status === "resourceExhausted")
     );
   }
+}
+
+export function isErrorCode(name: string): name is ErrorCode {
+  return Object.hasOwn(TABLE, name);
 }
 
 /** The table's error for this code. */

@@ -98,6 +98,14 @@ export const LIMITS = {
   /** Backend size at which NOSPACE is raised (etcd: --quota-backend-bytes, 0 means 2 GiB). */
   quotaBytes: 2048 * MIB,
 
+  /**
+   * The memory for retried writes: rows (one for each client with a write under way since then)
+   * and their bytes, and of one outcome. All members must have the same bounds.
+   */
+  dedupRowsMax: 65_536,
+  dedupBytesMax: 32 * MIB,
+  dedupOutcomeBytesMax: 4 * KIB,
+
   /** Lease bounds (etcd: lease.MaxLeaseTTL; minLeaseTTL follows the election timeout). */
   leaseTtlSecondsMax: 9_000_000_000,
   /**
@@ -282,6 +290,10 @@ assert(
 assert(
   LIMITS.peerSendBufferBytesMax >= LIMITS.appendBytesInFlightMax,
   "a follower's window fits into its link",
+);
+assert(
+  LIMITS.dedupBytesMax >= 1024 * LIMITS.dedupOutcomeBytesMax,
+  "a thousand of the largest outcomes are remembered",
 );
 assert(LIMITS.uncommittedBytesMax > LIMITS.appendBytesInFlightMax, "the window can fill");
 assert(

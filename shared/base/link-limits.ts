@@ -15,8 +15,6 @@ export const LINK_LIMITS = {
 
   /** How long the client waits for a link to open before it tries the next endpoint. */
   clientConnectMilliseconds: 2000,
-  /** An endpoint that answered so lately gets a write by POST without being greeted first. */
-  clientAnsweredMilliseconds: 500,
   /** The client's first wait before it repeats a call, and its longest. */
   clientBackoffMilliseconds: 25,
   clientBackoffMillisecondsMax: 2000,
@@ -25,6 +23,10 @@ export const LINK_LIMITS = {
    * comes first.
    */
   clientTimeoutMilliseconds: 10_000,
+  /** Bytes of a client's id in the identity of a write. */
+  dedupClientBytesMax: 32,
+  /** Lanes of writes that a client keeps for reuse: more than this under way at once is rare. */
+  clientLanesMax: 1024,
   /** Keys of one page when the client lists a range. */
   clientPageKeys: 1000,
   /**

@@ -1,7 +1,7 @@
 /**
  * The seam of the client: something that carries a request to a peer. `LinkCaller` (WebSocket,
- * with watches) and `PostCaller` (one POST a call) implement it; both fail over between endpoints
- * and never repeat a write that may have happened.
+ * with watches) and `PostCaller` (one POST a call) implement it; both fail over between endpoints,
+ * and repeat a write that may have happened only under its identity (`attempts.ts`).
  */
 import { RpcError, STATUS } from "../api/errors.ts";
 import type { ErrorCode, StatusName } from "../api/errors.ts";

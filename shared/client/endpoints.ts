@@ -1,12 +1,9 @@
 /** Where the client's peers are: a ring of base URLs, of which one is current until it fails. */
 import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 
 export class Endpoints {
   readonly #urls: readonly string[];
   #current = 0;
-  /** When the current endpoint last answered, by the client's clock. */
-  #answeredAt = -Infinity;
 
   /** `urls`: http, https, ws or wss; a path is kept, `/link` is added. */
   constructor(urls: readonly string[]) {
@@ -37,16 +34,6 @@ export class Endpoints {
   leave(failed: string): void {
     if (failed !== this.current) return;
     this.#current = (this.#current + 1) % this.#urls.length;
-    this.#answeredAt = -Infinity;
-  }
-
-  hasAnswered(endpoint: string, now: number): void {
-    if (endpoint === this.current) this.#answeredAt = now;
-  }
-
-  /** Whether it answered a moment ago, so that it will most likely again. */
-  answered(endpoint: string, now: number): boolean {
-    return endpoint === this.current && now - this.#answeredAt < LIMITS.clientAnsweredMilliseconds;
   }
 }
 

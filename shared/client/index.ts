@@ -23,6 +23,7 @@ import type { ClientPlatform } from "./platform.ts";
 import { PostCaller } from "./post-caller.ts";
 import { Store } from "./store.ts";
 import { text } from "./values.ts";
+import { WriteLanes } from "./write-lanes.ts";
 
 export { RpcError } from "../api/errors.ts";
 export type { ErrorCode, Outcome, StatusName } from "../api/errors.ts";
@@ -69,7 +70,9 @@ export function connect(options: ConnectOptions): Store<string> {
     throw new RpcError("invalidArgument", "connect takes either `endpoints` or `edge`");
   }
   const platform: ClientPlatform = { ...defaultPlatform(), ...options.platform };
+  const lanes = new WriteLanes((count) => platform.randomBytes(count));
   const callerOptions = {
+    lanes,
     endpoints: new Endpoints(edge === undefined ? (endpoints ?? []) : [edge]),
     platform,
     role: "client",

@@ -1,23 +1,27 @@
 /**
  * Calls over WebSocket links, one at a time to one of the endpoints. A call is sent again, to the
- * next endpoint, only when the last try is known to have had no effect, and only until its deadline.
+ * next endpoint, until its deadline: a read as it is, a write under its identity, so that it
+ * applies once.
  */
 import { RpcError } from "../api/errors.ts";
 import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type {
+  LinkAnswer,
   LinkAnswerOf,
   LinkMethod,
   LinkRequest,
   LinkRequestOf,
   LinkWatchCreate,
 } from "../wire/link.ts";
-import { cancelledError, mayRepeat } from "./caller.ts";
+import { Attempts } from "./attempts.ts";
+import { cancelledError } from "./caller.ts";
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "./caller.ts";
 import { socketUrl } from "./endpoints.ts";
 import type { Endpoints } from "./endpoints.ts";
 import { LinkConnection } from "./link-connection.ts";
 import type { Greeting } from "./link-connection.ts";
 import { pause } from "./platform.ts";
+import type { WriteLanes } from "./write-lanes.ts";
 import type { ClientPlatform } from "./platform.ts";
 
 export interface CallerOptions extends Greeting {
@@ -25,6 +29,7 @@ export interface CallerOptions extends Greeting {
   readonly platform: ClientPlatform;
   /** For calls that name no time of their own. */
   readonly timeoutMilliseconds: number;
+  readonly lanes: WriteLanes;
 }
 
 export class LinkCaller implements Caller {
@@ -41,31 +46,58 @@ export class LinkCaller implements Caller {
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
+    const { platform, timeoutMilliseconds } = this.#options;
+    const deadline = platform.now() + (options.timeoutMilliseconds ?? timeoutMilliseconds);
+    const attempts = new Attempts(request as LinkRequest, this.#options);
+    try {
+      return (await this.#untilAnswered(attempts, {
+        deadline,
+        signal: options.signal,
+      })) as LinkAnswerOf<Method>;
+    } finally {
+      attempts.end();
+    }
+  }
+
+  async #untilAnswered(
+    attempts: Attempts,
+    { deadline, signal }: { deadline: number; signal: AbortSignal | undefined },
+  ): Promise<LinkAnswer> {
     const { platform } = this.#options;
-    const { signal } = options;
-    const deadline =
-      platform.now() + (options.timeoutMilliseconds ?? this.#options.timeoutMilliseconds);
     for (let attempt = 1; ; attempt += 1) {
       if (signal?.aborted === true) {
-        throw cancelledError({ write: false, cause: signal.reason });
+        throw cancelledError({ write: attempts.uncertain, cause: signal.reason });
       }
       let connection: LinkConnection | undefined;
       try {
         connection = await this.#connect(deadline, signal);
         const timeoutMilliseconds = Math.max(1, deadline - platform.now());
-        const answer = await connection.call(request as LinkRequest, {
-          timeoutMilliseconds,
-          signal,
-        });
-        return answer as LinkAnswerOf<Method>;
+        const identity = attempts.identity();
+        const how = { timeoutMilliseconds, signal, identity };
+        return await connection.call(attempts.request, how);
       } catch (error) {
-        if (!mayRepeat(error)) throw error;
-        if (connection !== undefined) this.#leave(connection);
+        const after = attempts.failed(error);
+        if (after.kind === "over") throw after.error;
+        if (connection !== undefined && after.kind === "newFloor") {
+          await this.#refreshFloor(connection, { deadline, signal });
+        } else if (connection !== undefined && after.error.status !== "deadlineExceeded") {
+          this.#leave(connection);
+        }
         const delay = backoff(attempt, platform.random());
-        if (this.#closed || platform.now() + delay >= deadline) throw error;
+        if (this.#closed || platform.now() + delay >= deadline) throw after.error;
         await pause(delay, signal);
       }
     }
+  }
+
+  /** The welcome's index is as old as the link: asks for a newer one. */
+  async #refreshFloor(
+    connection: LinkConnection,
+    { deadline, signal }: { deadline: number; signal: AbortSignal | undefined },
+  ): Promise<void> {
+    const timeoutMilliseconds = Math.max(1, deadline - this.#options.platform.now());
+    const answer = await connection.call({ method: "status" }, { timeoutMilliseconds, signal });
+    if (answer.method === "status") this.#options.lanes.heard(answer.raftAppliedIndex);
   }
 
   async watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
@@ -159,6 +191,7 @@ export class LinkCaller implements Caller {
           throw new RpcError("canceled", "the client was closed");
         }
         this.#open = connection;
+        this.#options.lanes.heard(connection.appliedIndex);
         return connection;
       } catch (error) {
         // A wrong token or version stays wrong at the next endpoint.

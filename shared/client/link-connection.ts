@@ -15,6 +15,7 @@ import type {
   LinkRole,
   LinkWatchCreate,
 } from "../wire/link.ts";
+import type { WriteIdentity } from "../wire/command.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
 import { cancelledError, deadlineError, errorOf } from "./caller.ts";
 import type { WatchHandle, WatchListener } from "./caller.ts";
@@ -34,6 +35,8 @@ interface Pending {
 
 export class LinkConnection {
   readonly endpoint: string;
+  /** As the peer's welcome said it. */
+  appliedIndex = 0;
   readonly #socket: SocketLike;
   readonly #calls = new Map<number, Pending>();
   readonly #streams = new Map<number, WatchListener>();
@@ -76,10 +79,14 @@ export class LinkConnection {
 
   call(
     request: LinkRequest,
-    options: { timeoutMilliseconds: number; signal?: AbortSignal | undefined },
+    options: {
+      timeoutMilliseconds: number;
+      signal?: AbortSignal | undefined;
+      identity?: WriteIdentity | undefined;
+    },
   ): Promise<LinkAnswer> {
     const write = isLinkWrite(request);
-    const { timeoutMilliseconds, signal } = options;
+    const { timeoutMilliseconds, signal, identity } = options;
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) {
         reject(this.#lost(this.#closed, false));
@@ -119,8 +126,8 @@ export class LinkConnection {
       this.#calls.set(id, pending);
       this.#outboxCalls.push(pending);
       const timeout = Math.ceil(timeoutMilliseconds);
-      const requireLeader = true;
-      this.#queue({ kind: "call", id, timeoutMilliseconds: timeout, requireLeader, request });
+      const how = { timeoutMilliseconds: timeout, requireLeader: true, identity };
+      this.#queue({ kind: "call", id, ...how, request });
     });
   }
 
@@ -188,6 +195,7 @@ export class LinkConnection {
   #handle(frame: LinkReplyFrame): void {
     switch (frame.kind) {
       case "welcome":
+        this.appliedIndex = frame.appliedIndex;
         this.#welcomed();
         return;
       case "result":

@@ -18,6 +18,8 @@ export interface PostOptions {
   readonly signal: AbortSignal | undefined;
   /** The frames change the store if they arrive. */
   readonly write: boolean;
+  /** The welcome's index. */
+  heard(appliedIndex: number): void;
 }
 
 /** The answer's frames after the welcome; `frames` may be none, to see whether somebody is there. */
@@ -46,7 +48,10 @@ export async function postFrames(
   }
   const bye = replies.find((frame) => frame.kind === "bye");
   if (bye !== undefined) throw errorOf(bye.failure);
-  return replies.filter((frame) => frame.kind !== "welcome");
+  const [welcome, ...rest] = replies;
+  if (welcome?.kind !== "welcome") return replies;
+  options.heard(welcome.appliedIndex);
+  return rest;
 }
 
 async function post(

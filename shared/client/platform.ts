@@ -41,12 +41,15 @@ export interface ClientPlatform {
   now(): number;
   /** In [0, 1): spreads retries. */
   random(): number;
+  /** Unpredictable bytes, for ids that must be nobody else's. */
+  randomBytes(count: number): Bytes;
 }
 
 /** The globals are read when used, so that importing the client does nothing. */
 interface Globals {
   readonly WebSocket: new (url: string) => SocketLike;
   readonly fetch: FetchLike;
+  readonly crypto: { getRandomValues(bytes: Uint8Array<ArrayBuffer>): Bytes };
 }
 
 const globals = globalThis as unknown as Globals;
@@ -78,6 +81,7 @@ export function defaultPlatform(): ClientPlatform {
     fetch: (url, init) => globals.fetch(url, init),
     now: steadyClock(),
     random: Math.random,
+    randomBytes: (count) => globals.crypto.getRandomValues(new Uint8Array(count)),
   };
 }
 

@@ -20,6 +20,7 @@ import {
   joinFrames,
 } from "../wire/link-codec.ts";
 import { LINK_VERSION } from "../wire/link.ts";
+import type { WriteIdentity } from "../wire/command.ts";
 import type { LinkCallFrame, LinkReplyFrame } from "../wire/link.ts";
 import { linkFailure, performLinkCall } from "./link-calls.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
@@ -68,11 +69,17 @@ export function serveLink(services: Services, port: LinkPort, options: LinkOptio
 class Call implements CallContext {
   readonly timeoutMilliseconds: number | undefined;
   readonly requireLeader: boolean;
+  readonly identity: WriteIdentity | undefined;
   #onCancel: (() => void)[] = [];
 
-  constructor(timeoutMilliseconds: number | undefined, requireLeader: boolean) {
+  constructor(
+    timeoutMilliseconds: number | undefined,
+    requireLeader: boolean,
+    identity?: WriteIdentity,
+  ) {
     this.timeoutMilliseconds = timeoutMilliseconds;
     this.requireLeader = requireLeader;
+    this.identity = identity;
   }
 
   onCancel(callback: () => void): void {
@@ -190,7 +197,8 @@ class Session implements LinkSession {
     }
     this.#greeted = true;
     const { clusterId, memberId } = this.#options;
-    this.#reply({ kind: "welcome", version: LINK_VERSION, clusterId, memberId });
+    const { appliedIndex } = this.#services;
+    this.#reply({ kind: "welcome", version: LINK_VERSION, clusterId, memberId, appliedIndex });
   }
 
   #call(frame: LinkCallFrame & { kind: "call" }): void {
@@ -203,7 +211,7 @@ class Session implements LinkSession {
       return;
     }
     const timeout = timeoutMilliseconds === 0 ? undefined : timeoutMilliseconds;
-    const call = new Call(timeout, requireLeader);
+    const call = new Call(timeout, requireLeader, frame.identity);
     this.#calls.set(id, call);
     const write = isLinkWrite(request);
     const failed = (error: unknown): void => {

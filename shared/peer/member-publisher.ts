@@ -58,7 +58,7 @@ export class MemberPublisher {
     consensus.propose(
       { kind: "memberAttributes", member, name, clientUrls },
       { applied: () => this.#finish(), failed },
-      2 * RETRY_MILLISECONDS,
+      { timeoutMilliseconds: 2 * RETRY_MILLISECONDS },
     );
   }
 

@@ -8,13 +8,15 @@ import type { RpcError } from "../api/errors.ts";
 import type { Bytes } from "../base/bytes.ts";
 import type { HashResult } from "../mvcc/store.ts";
 import type { KeyValue, RangeQuery, RangeResult } from "../mvcc/types.ts";
-import type { DeleteRangeOp, PutOp, TxnOp } from "../wire/command.ts";
+import type { DeleteRangeOp, PutOp, TxnOp, WriteIdentity } from "../wire/command.ts";
 
 export interface CallContext {
   /** Milliseconds that the caller will wait from now on; undefined: the peer's own limit alone. */
   readonly timeoutMilliseconds: number | undefined;
   /** etcd's `hasleader` metadata: refuse at once, and end streams, when there is no leader. */
   readonly requireLeader: boolean;
+  /** Of a write that its caller may send again, so that it applies once. */
+  readonly identity?: WriteIdentity | undefined;
   /** Called once if the caller goes away before the answer. */
   onCancel(callback: () => void): void;
 }
@@ -216,6 +218,8 @@ export const ETCD_CLUSTER_VERSION = "3.7.0";
 export const ETCD_STORAGE_VERSION = "3.7.0";
 
 export interface Services {
+  /** The last log index that this peer has applied: a floor for writes that begin from now on. */
+  readonly appliedIndex: number;
   readonly kv: KvService;
   readonly lease: LeaseService;
   readonly watch: WatchService;

@@ -89,6 +89,9 @@ class RunningPeer implements Peer {
       replaced: () => this.#stateReplaced(),
     });
     this.services = {
+      get appliedIndex() {
+        return state.appliedIndex;
+      },
       kv: createKvService(context, { quota, compactor: this.#compactor }),
       lease: this.#leases,
       watch: this.#watches,

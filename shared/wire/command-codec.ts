@@ -23,7 +23,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { ByteReader, MalformedError } from "../base/byte-reader.ts";
 import { ByteWriter } from "../base/byte-writer.ts";
 import type { Bytes } from "../base/bytes.ts";
-import type { Command, LogCommand, RequestId } from "./command.ts";
+import type { Command, LogCommand, RequestId, WriteIdentity } from "./command.ts";
 import {
   readDeleteRange,
   readPut,
@@ -84,12 +84,22 @@ export function encodeCommand(entry: LogCommand): Bytes {
 export function decodeCommand(data: Bytes): LogCommand {
   return readEntry(data, (reader, kind, flags) => ({
     request: (flags & HAS_REQUEST) === 0 ? undefined : readRequest(reader),
-    identity:
-      (flags & HAS_IDENTITY) === 0
-        ? undefined
-        : { client: reader.bytes(), sequence: reader.varint(), floor: reader.varint() },
+    identity: (flags & HAS_IDENTITY) === 0 ? undefined : readIdentity(reader),
     command: readCommand(reader, kind),
   }));
+}
+
+/** The identity alone, of an entry that was decoded before; undefined for the many without one. */
+export function writeIdentityOf(data: Bytes): WriteIdentity | undefined {
+  const flags = data[2] ?? 0;
+  if ((flags & HAS_IDENTITY) === 0) return undefined;
+  return readIdentity(
+    new ByteReader(data, (flags & HAS_REQUEST) === 0 ? REQUEST_OFFSET : REQUEST_END),
+  );
+}
+
+function readIdentity(reader: ByteReader): WriteIdentity {
+  return { client: reader.bytes(), sequence: reader.varint(), floor: reader.varint() };
 }
 
 /** The command alone, as apply wants it of each entry. Like `decodeCommand` in all else. */

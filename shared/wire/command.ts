@@ -109,12 +109,15 @@ export interface RequestId {
 }
 
 /**
- * Identity of a write that a client may send again (DECISIONS: deduplication). Reserved; not yet
- * acted upon.
+ * Identity of a write that its client may send again (DECISIONS: deduplication; `write-table.ts`
+ * in peer/state acts on it).
  */
 export interface WriteIdentity {
+  /** 1 to `dedupClientBytesMax` bytes, unique: random. One write of it is under way at a time. */
   readonly client: Bytes;
+  /** Grows from each write of the client to the next. */
   readonly sequence: number;
+  /** A log index that was applied somewhere before the write was first sent. */
   readonly floor: number;
 }
 

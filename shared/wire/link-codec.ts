@@ -5,7 +5,7 @@
  *
  * From the caller's side:
  *   hello          [0, version, role, token]
- *   call           [1, id, timeout, flags, method, ...]
+ *   call           [1, id, timeout, flags, method, ..., identity]
  *   cancel         [2, id]
  *   watchOpen      [3, stream, flags]
  *   watchCreate    [4, stream, key, rangeEnd, start, flags, watchId]
@@ -13,7 +13,7 @@
  *   watchProgress  [6, stream]
  *   watchClose     [7, stream]
  * From the peer's side:
- *   welcome        [16, version, clusterId, memberId]
+ *   welcome        [16, version, clusterId, memberId, appliedIndex]
  *   result         [17, id, method, revision, term, ...]
  *   error          [18, id, failure]
  *   watchResponse  [19, stream, revision, term, watchId, flags, compactRevision, reason, [event...]]
@@ -21,12 +21,14 @@
  *   bye            [21, failure]
  *
  * Flags of a call: 1 requireLeader, 2 serializable (range, txn), linearizable (memberList),
- * physical (compact) or keys (leaseTimeToLive). Of watchCreate: 1 progressNotify, 2 noPut, 4
+ * physical (compact) or keys (leaseTimeToLive), 4 the last item is a write's identity [client,
+ * sequence, floor]. Of watchCreate: 1 progressNotify, 2 noPut, 4
  * noDelete, 8 previousKv, 16 fragment. Of watchResponse: 1 created, 2 canceled, 4 fragment.
  */
 import { concatBytes } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { assert } from "../base/assert.ts";
+import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import { WireError, decodeCbor, encodeCbor } from "./cbor.ts";
 import {
   bytesOf,
@@ -41,6 +43,7 @@ import {
 } from "./cbor-fields.ts";
 import type { Fields } from "./cbor-fields.ts";
 import { LINK_METHODS, answerOf, encodeAnswer } from "./link-answers.ts";
+import type { WriteIdentity } from "./command.ts";
 import { encodeEvent, encodeFailure, encodeOp, eventOf, failureOf, opOf } from "./link-values.ts";
 import type {
   LinkCallFrame,
@@ -74,7 +77,13 @@ export function encodeCallFrame(frame: LinkCallFrame): Bytes {
     case "hello":
       return encodeCbor([0, frame.version, ROLES.indexOf(frame.role), frame.token]);
     case "call":
-      return encodeCbor([1, frame.id, frame.timeoutMilliseconds, ...callItems(frame)]);
+      return encodeCbor([
+        1,
+        frame.id,
+        frame.timeoutMilliseconds,
+        ...callItems(frame),
+        ...identityItems(frame.identity),
+      ]);
     case "cancel":
       return encodeCbor([2, frame.id]);
     case "watchOpen":
@@ -93,7 +102,10 @@ export function encodeCallFrame(frame: LinkCallFrame): Bytes {
 function callItems(frame: LinkCallFrame & { kind: "call" }): unknown[] {
   const { request } = frame;
   const method = LINK_METHODS.indexOf(request.method);
-  const flags = (frame.requireLeader ? 1 : 0) | (methodFlag(request) ? 2 : 0);
+  const flags =
+    (frame.requireLeader ? 1 : 0) |
+    (methodFlag(request) ? 2 : 0) |
+    (frame.identity === undefined ? 0 : 4);
   switch (request.method) {
     case "range":
     case "put":
@@ -114,6 +126,20 @@ function callItems(frame: LinkCallFrame & { kind: "call" }): unknown[] {
     case "status":
       return [flags, method];
   }
+}
+
+function identityItems(identity: WriteIdentity | undefined): unknown[] {
+  return identity === undefined ? [] : [[identity.client, identity.sequence, identity.floor]];
+}
+
+function identityOf(fields: Fields): WriteIdentity {
+  const items = listOf(fields.at(-1), "identity");
+  const client = bytesOf(items[0], "identity's client");
+  if (client.length === 0 || client.length > LIMITS.dedupClientBytesMax) {
+    throw new WireError(`a client's id has 1 to ${LIMITS.dedupClientBytesMax} bytes`);
+  }
+  const sequence = countOf(items[1], "identity's sequence");
+  return { client, sequence, floor: countOf(items[2], "identity's floor") };
 }
 
 function methodFlag(request: LinkRequest): boolean {
@@ -159,14 +185,17 @@ function callFrameOf(value: unknown): LinkCallFrame {
         role: nameOf(fields[2], ROLES, "role"),
         token: textOfField(fields[3], "token"),
       };
-    case 1:
+    case 1: {
+      const flags = countOf(fields[3], "flags");
       return {
         kind: "call",
         id: number,
         timeoutMilliseconds: countOf(fields[2], "timeout"),
-        requireLeader: (countOf(fields[3], "flags") & 1) !== 0,
+        requireLeader: (flags & 1) !== 0,
         request: requestOf(fields),
+        ...((flags & 4) === 0 ? {} : { identity: identityOf(fields) }),
       };
+    }
     case 2:
       return { kind: "cancel", id: number };
     case 3:
@@ -251,8 +280,9 @@ function createOf(fields: Fields): LinkWatchCreate {
 export function encodeReplyFrame(frame: LinkReplyFrame): Bytes {
   switch (frame.kind) {
     case "welcome": {
-      const { version, clusterId, memberId } = frame;
-      return encodeCbor([16, version, encodeInt64(clusterId), encodeInt64(memberId)]);
+      const { version, clusterId, memberId, appliedIndex } = frame;
+      const ids = [encodeInt64(clusterId), encodeInt64(memberId)];
+      return encodeCbor([16, version, ...ids, appliedIndex]);
     }
     case "result": {
       const { method, header } = frame.answer;
@@ -316,6 +346,7 @@ function replyFrameOf(value: unknown): LinkReplyFrame {
         version: countOf(fields[1], "version"),
         clusterId: uint64Of(fields[2], "clusterId"),
         memberId: uint64Of(fields[3], "memberId"),
+        appliedIndex: countOf(fields[4], "appliedIndex"),
       };
     case 17:
       return { kind: "result", id: countOf(fields[1], "id"), answer: answerOf(fields.slice(2)) };

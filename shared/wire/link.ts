@@ -9,7 +9,7 @@
  * in any order. A frame that breaks the protocol is answered with `bye` and the close of the link.
  */
 import type { Bytes } from "../base/bytes.ts";
-import type { DeleteRangeOp, PutOp, RangeOp, TxnOp } from "./command.ts";
+import type { DeleteRangeOp, PutOp, RangeOp, TxnOp, WriteIdentity } from "./command.ts";
 
 /**
  * Raised when frames change in a way that old ends can't read; decoders ignore items that they
@@ -202,6 +202,8 @@ export type LinkCallFrame =
       readonly timeoutMilliseconds: number;
       readonly requireLeader: boolean;
       readonly request: LinkRequest;
+      /** Of a write that may be sent again: it applies once, however often it arrives. */
+      readonly identity?: WriteIdentity | undefined;
     }
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "watchOpen"; readonly stream: number; readonly requireLeader: boolean }
@@ -217,6 +219,8 @@ export type LinkReplyFrame =
       readonly version: number;
       readonly clusterId: bigint;
       readonly memberId: bigint;
+      /** The last log index that the peer has applied: a floor for writes that begin now. */
+      readonly appliedIndex: number;
     }
   | { readonly kind: "result"; readonly id: number; readonly answer: LinkAnswer }
   | { readonly kind: "error"; readonly id: number; readonly failure: LinkFailure }

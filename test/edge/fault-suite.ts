@@ -2,47 +2,16 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer as createTcpServer } from "node:net";
-import type { AddressInfo, Server as TcpServer, Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { decodeCallBatch, encodeReplyFrame, joinFrames } from "../../shared/wire/link-codec.ts";
+import type { WriteIdentity } from "../../shared/wire/command.ts";
 import { LINK_VERSION } from "../../shared/wire/link.ts";
 import { freePorts } from "../support/ports.ts";
 import { jsonOf, problemOf } from "./edge.ts";
 import type { Edge, EdgeVariables, StartEdge } from "./edge.ts";
+import { FakePeer } from "./fake-peer.ts";
 
 const SHORT: EdgeVariables = { QUORATE_TIMEOUT_MS: "1500" };
-
-/** A listener of a test, with all that it holds open. */
-class FakePeer {
-  readonly url: string;
-  readonly #server: TcpServer;
-  readonly #sockets: Set<Socket>;
-
-  private constructor(server: TcpServer, sockets: Set<Socket>) {
-    this.#server = server;
-    this.#sockets = sockets;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  }
-
-  static start(server: TcpServer): Promise<FakePeer> {
-    const sockets = new Set<Socket>();
-    server.on("connection", (socket: Socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      socket.on("error", () => undefined);
-    });
-    return new Promise((resolve) => {
-      server.listen(0, "127.0.0.1", () => resolve(new FakePeer(server, sockets)));
-    });
-  }
-
-  stop(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    return new Promise((resolve) => {
-      this.#server.close(() => resolve());
-    });
-  }
-}
 
 /** Accepts connections, reads what comes, and says nothing. */
 function silentPeer(): Promise<FakePeer> {
@@ -50,12 +19,13 @@ function silentPeer(): Promise<FakePeer> {
 }
 
 /** Answers greetings, on links and the gateway; swallows calls, each of which it notes. */
-function swallowingPeer(calls: string[]): Promise<FakePeer> {
+function swallowingPeer(calls: string[], identities: WriteIdentity[]): Promise<FakePeer> {
   const welcome = encodeReplyFrame({
     kind: "welcome",
     version: LINK_VERSION,
     clusterId: 1n,
     memberId: 1n,
+    appliedIndex: 7,
   });
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const parts: Buffer[] = [];
@@ -66,6 +36,7 @@ function swallowingPeer(calls: string[]): Promise<FakePeer> {
       const frames = decodeCallBatch(Uint8Array.from(Buffer.concat(parts)));
       const made = frames.filter((frame) => frame.kind === "call");
       calls.push(...made.map((frame) => frame.request.method));
+      identities.push(...made.flatMap(({ identity }) => identity ?? []));
       if (made.length === 0) response.end(joinFrames([welcome]));
     }
   };
@@ -112,16 +83,25 @@ export function faultSuite(start: StartEdge, peersOf: () => readonly string[]): 
     }
   });
 
-  test("a peer that takes a write and is silent: unknown, and never sent again", async () => {
+  test("peers that take a write and are silent: unknown, and sent again as the same write", async () => {
     const calls: string[] = [];
-    const peers = [await holding(swallowingPeer(calls)), await holding(swallowingPeer(calls))];
+    const identities: WriteIdentity[] = [];
+    const peers = [
+      await holding(swallowingPeer(calls, identities)),
+      await holding(swallowingPeer(calls, identities)),
+    ];
     const edge = await startEdge(peers.map(({ url }) => url));
     const put = await edge.fetch("/kv/a", { method: "PUT", body: "x" });
     expect((await problemOf(put, 504)).outcome).toBe("unknown");
-    expect(calls).toEqual(["put"]);
+    expect(calls).toEqual(["put", "put"]);
+    expect(identities.map(({ sequence, floor }) => [sequence, floor])).toEqual([
+      [1, 7],
+      [1, 7],
+    ]);
+    expect(identities[1]?.client).toEqual(identities[0]?.client);
     const gateway = await edge.fetch("/v3/kv/put", { method: "POST", body: "{}" });
     expect((await problemOf(gateway, 503)).outcome).toBe("unknown");
-    expect(calls).toEqual(["put", "/v3/kv/put"]);
+    expect(calls.slice(2)).toEqual(["/v3/kv/put"]);
   });
 
   test("a peer that accepts and is silent is passed over, for reads and unsent writes", async () => {

@@ -13,6 +13,7 @@ import { faultSuite } from "./fault-suite.ts";
 import { kvSuite } from "./kv-suite.ts";
 import { describeApi } from "./lease-suite.ts";
 import { linkSuite } from "./link-suite.ts";
+import { retrySuite } from "./retry-suite.ts";
 
 export function proxySuite(label: string, start: StartEdge): void {
   describe(`the edge ${label}`, () => {
@@ -39,6 +40,7 @@ export function proxySuite(label: string, start: StartEdge): void {
     describe("access without a secret", () => loopbackSuite(edgeOf));
     describe("access with a secret", () => secretSuite(start));
     describe("peers that fail", () => faultSuite(start, () => urlsOf(cluster)));
+    describe("answers that are lost", () => retrySuite(start, () => urlsOf(cluster)));
     describe("a member stops", () => {
       test("reads and writes go on, whichever it is, and nothing acknowledged is lost", async () => {
         for (const [position, member] of cluster.members.entries()) {

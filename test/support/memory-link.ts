@@ -133,5 +133,6 @@ export function memoryPlatform(endpoints: Readonly<Record<string, Endpoint>>): C
     },
     now: () => performance.now(),
     random: () => 0.5,
+    randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
   };
 }

@@ -53,6 +53,10 @@ export class MemoryServices implements Services {
   revision = 1;
   compacted = -1;
   openStreams = 0;
+  appliedIndex = 10;
+  /** Ignores the identities of writes: for negative controls. */
+  forgetful = false;
+  readonly #written = new Map<string, unknown>();
   readonly #keys = new Map<string, KeyValue>();
   readonly #history: Revision[] = [];
   readonly #leases = new Map<bigint, number>();
@@ -63,6 +67,10 @@ export class MemoryServices implements Services {
     this.memberId = memberId;
   }
 
+  get leaseIds(): bigint[] {
+    return [...this.#leases.keys()];
+  }
+
   get header(): Header {
     const { clusterId, memberId, revision } = this;
     return { clusterId, memberId, revision, raftTerm: 2 };
@@ -71,9 +79,17 @@ export class MemoryServices implements Services {
   async #run<T>(method: string, call: CallContext, body: () => T): Promise<T> {
     this.calls.push(method);
     await this.fault.before?.(method, call);
-    const result = body();
+    const result = this.#once(call, body);
     await this.fault.after?.(method);
     return result;
+  }
+
+  /** Writes with an identity take effect once, as a peer's write table makes it. */
+  #once<T>({ identity }: CallContext, body: () => T): T {
+    if (identity === undefined || this.forgetful) return body();
+    const name = `${hexOf(identity.client)}:${identity.sequence}`;
+    if (!this.#written.has(name)) this.#written.set(name, body());
+    return this.#written.get(name) as T;
   }
 
   readonly kv: Services["kv"] = {
@@ -162,7 +178,7 @@ export class MemoryServices implements Services {
         leader: this.memberId,
         raftIndex: this.revision,
         raftTerm: 2,
-        raftAppliedIndex: this.revision,
+        raftAppliedIndex: this.appliedIndex,
         dbSize: 4096,
         dbSizeInUse: 4096,
         dbSizeQuota: 1 << 30,

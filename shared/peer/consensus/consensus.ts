@@ -12,7 +12,7 @@ import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
 import { encodeCommand } from "../../wire/command-codec.ts";
-import type { Command } from "../../wire/command.ts";
+import type { Command, WriteIdentity } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig } from "../peer.ts";
 import type { StateMachine } from "../state/state-machine.ts";
@@ -117,7 +117,14 @@ export class Consensus {
    * Puts a command into the log. The owner is told once; if its time is over first, whether it
    * happened is unknown.
    */
-  propose(command: Command, owner: ProposalOwner, timeoutMilliseconds?: number): void {
+  propose(
+    command: Command,
+    owner: ProposalOwner,
+    options: {
+      timeoutMilliseconds?: number | undefined;
+      identity?: WriteIdentity | undefined;
+    } = {},
+  ): void {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
     if (this.#applier.waitingCount > LIMITS.applyGapMax) {
       return owner.failed(rpcError("requestTooManyRequests"));
@@ -125,7 +132,8 @@ export class Consensus {
     const now = this.#host.now();
     this.#proposals.submit(command, owner, {
       now,
-      deadline: this.#deadline(now, timeoutMilliseconds),
+      deadline: this.#deadline(now, options.timeoutMilliseconds),
+      identity: options.identity,
     });
     this.#wake();
   }

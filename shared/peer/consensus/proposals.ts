@@ -21,7 +21,7 @@ import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Entry, ProposedEntry, Refusal } from "../../raft/types.ts";
 import { encodeCommand, ownSequence, proposerBytes } from "../../wire/command-codec.ts";
-import type { Command } from "../../wire/command.ts";
+import type { Command, WriteIdentity } from "../../wire/command.ts";
 import type { ApplyResult } from "../state/state-machine.ts";
 
 /** Told once what became of the command. */
@@ -54,6 +54,8 @@ export interface ProposalTaker {
 export interface ProposalOptions {
   readonly now: number;
   readonly deadline: number;
+  /** Of a write that its client may send again. */
+  readonly identity?: WriteIdentity | undefined;
 }
 
 export class Proposals {
@@ -92,7 +94,7 @@ export class Proposals {
     const { member, incarnation } = this.#own;
     const data = encodeCommand({
       request: { member, incarnation, sequence },
-      identity: undefined,
+      identity: options.identity,
       command,
     });
     const proposal: Proposal = {

@@ -65,7 +65,7 @@ export class ServiceContext {
       check?.();
       this.checkLeader(call);
       const owner = new PendingWrite(this, { resolve, reject, answer });
-      this.consensus.propose(command, owner, call.timeoutMilliseconds);
+      this.consensus.propose(command, owner, call);
     });
   }
 
@@ -113,7 +113,10 @@ class PendingWrite<Answer> implements ProposalOwner {
 
   applied(applied: ApplyResult): void {
     const { resolve, reject, answer } = this.#call;
-    if (applied.kind === "refused") return reject(rpcError(applied.code));
+    if (applied.kind === "refused") {
+      const outcome = applied.code === "writeForgotten" ? "unknown" : "none";
+      return reject(rpcError(applied.code, { outcome }));
+    }
     resolve(answer({ header: this.#context.header(applied.revision), result: applied.result }));
   }
 

@@ -20,6 +20,11 @@ export interface Refused {
   readonly code: ErrorCode;
 }
 
+/** What became of a command. `revision`: the store's afterwards. */
+export type ApplyResult =
+  | Refused
+  | { readonly kind: "applied"; readonly revision: number; readonly result: OpResult | undefined };
+
 export function refused(code: ErrorCode): Refused {
   return { kind: "refused", code };
 }

@@ -10,21 +10,24 @@ import type { Lessor } from "../../lease/lessor.ts";
 import type { MvccStore } from "../../mvcc/store.ts";
 import type { RevisionEvents } from "../../mvcc/types.ts";
 import type { Entry } from "../../raft/types.ts";
+import { writeIdentityOf } from "../../wire/command-codec.ts";
 import type { Command, Op, TxnOp } from "../../wire/command.ts";
 import type { OpResult } from "../services.ts";
 import { applyDeleteRange, applyPut, applyTxn, refused } from "./apply-operations.ts";
-import type { Refused, WriteContext } from "./apply-operations.ts";
+import type { ApplyResult, Refused, WriteContext } from "./apply-operations.ts";
 import { MemberTable } from "./member-table.ts";
+import { decodeOutcome, encodeOutcome } from "./outcome-codec.ts";
+import { WriteTable } from "./write-table.ts";
+import type { WriteTableBounds } from "./write-table.ts";
 
-/** What became of a command. `revision`: the store's afterwards. */
-export type ApplyResult =
-  | Refused
-  | { readonly kind: "applied"; readonly revision: number; readonly result: OpResult | undefined };
+export type { ApplyResult } from "./apply-operations.ts";
 
 export interface StateParts {
   readonly backend: Backend;
   readonly store: MvccStore;
   readonly lessor: Lessor;
+  /** Smaller bounds than every peer's, for tests. */
+  readonly writeBounds?: WriteTableBounds;
 }
 
 export class StateMachine {
@@ -32,6 +35,7 @@ export class StateMachine {
   readonly store: MvccStore;
   readonly lessor: Lessor;
   readonly members: MemberTable;
+  readonly writes: WriteTable;
   /**
    * Grows when the state is replaced by a snapshot: what was read before doesn't go together with
    * what is read after.
@@ -43,6 +47,7 @@ export class StateMachine {
     this.store = parts.store;
     this.lessor = parts.lessor;
     this.members = new MemberTable(parts.backend);
+    this.writes = new WriteTable(parts.backend, parts.writeBounds);
   }
 
   get appliedIndex(): number {
@@ -57,6 +62,7 @@ export class StateMachine {
   reload(now: number): void {
     this.generation += 1;
     this.members.load(this.backend);
+    this.writes.load(this.backend);
     this.store.reload();
     this.lessor.reload(now);
   }
@@ -85,7 +91,7 @@ export class StateMachine {
         const result =
           command === undefined
             ? this.#done()
-            : this.#applyCommand(command, entry.term, { writer, now, events });
+            : this.#applyOnce(command, entry, { writer, now, events });
         results.push(result);
       }
       this.members.setTerm(last.term, writer);
@@ -96,6 +102,19 @@ export class StateMachine {
 
   #done(result?: OpResult): ApplyResult {
     return { kind: "applied", revision: this.store.revision, result };
+  }
+
+  /** A write that carries an identity is applied the first time; later it has the same outcome. */
+  #applyOnce(command: Command, entry: Entry, batch: BatchContext): ApplyResult {
+    const identity = writeIdentityOf(entry.data);
+    if (identity === undefined) return this.#applyCommand(command, entry.term, batch);
+    const memory = this.writes.recall(identity);
+    if (memory.kind === "forgotten") return refused("writeForgotten");
+    if (memory.kind === "known") return decodeOutcome(memory.outcome);
+    const result = this.#applyCommand(command, entry.term, batch);
+    const applied = { index: entry.index, outcome: encodeOutcome(result) };
+    this.writes.remember(identity, applied, batch.writer);
+    return result;
   }
 
   #applyCommand(command: Command, term: number, batch: BatchContext): ApplyResult {

@@ -1,6 +1,7 @@
 /** client: keys, values, transactions, failover and what is never repeated, over links in memory. */
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test } from "vitest";
 import { rpcError } from "../../../shared/api/errors.ts";
+import { EMPTY, hexOf } from "../../../shared/base/bytes.ts";
 import {
   RpcError,
   bytes,
@@ -160,29 +161,108 @@ describe("failover", () => {
     expect(error.message).toContain("http://a: refused; http://b: refused");
   });
 
-  test("repeats a read when its link is cut, but never a write that was sent", async () => {
+  /** The next call has its effect, and its answer is lost with its link. */
+  const loseNextAnswer = (endpoint: Endpoint): void => {
+    services.fault = {
+      after: () => {
+        services.fault = {};
+        endpoint.cutAll();
+        return new Promise(() => undefined);
+      },
+    };
+  };
+
+  test("repeats a read when its link is cut, and a write, which applies once", async () => {
+    const store = open();
+    await store.put("k", "v");
+    loseNextAnswer(a);
+    expect((await store.get("k"))?.value).toBe("v");
+    const before = services.revision;
+    loseNextAnswer(b);
+    expect(await store.put("k", "once")).toMatchObject({ revision: before + 1 });
+    expect(services.calls).toEqual(["put", "range", "range", "put", "put"]);
+    expect((await store.get("k"))?.version).toBe(2);
+  });
+
+  test("negative control: peers that ignore identities apply the repeated write twice", async () => {
+    services.forgetful = true;
+    const store = open();
+    loseNextAnswer(a);
+    await store.put("k", "twice");
+    expect((await store.get("k"))?.version).toBe(2);
+  });
+
+  test("a lease whose grant was lost is granted once, under one id", async () => {
+    const store = open();
+    loseNextAnswer(a);
+    const lease = await store.lease(30);
+    expect(services.leaseIds).toEqual([lease.id]);
+    await lease.revoke();
+  });
+
+  test("a refusal after a lost answer says nothing about it: unknown", async () => {
     const store = open();
     await store.put("k", "v");
     services.fault = {
       after: () => {
-        services.fault = {};
+        services.fault = {
+          before: () => {
+            throw rpcError("noSpace");
+          },
+        };
         a.cutAll();
         return new Promise(() => undefined);
       },
     };
-    expect((await store.get("k"))?.value).toBe("v");
-    const before = services.revision;
+    const error = await failure(store.put("k", "w"));
+    expect(error).toMatchObject({ code: "noSpace", outcome: "unknown", retryable: false });
+  });
+
+  test("a forgotten floor is renewed when nothing was sent before, else it is unknown", async () => {
+    const store = open();
+    await store.put("k", "v");
+    let forgotten = 1;
+    const floors: (number | undefined)[] = [];
+    services.appliedIndex = 99;
+    services.fault = {
+      before: (method, call) => {
+        if (method !== "put") return;
+        floors.push(call.identity?.floor);
+        if (forgotten-- > 0) throw rpcError("writeForgotten", { outcome: "unknown" });
+      },
+    };
+    await store.put("k", "w");
+    expect(floors).toEqual([10, 99]);
+    expect(services.calls.filter((call) => call === "put")).toHaveLength(3);
     services.fault = {
       after: () => {
-        services.fault = {};
+        services.fault = {
+          before: () => {
+            throw rpcError("writeForgotten", { outcome: "unknown" });
+          },
+        };
+        a.cutAll();
         b.cutAll();
         return new Promise(() => undefined);
       },
     };
-    const error = await failure(store.put("k", "once"));
-    expect(error).toMatchObject({ status: "unavailable", outcome: "unknown", retryable: false });
-    expect(services.revision).toBe(before + 1);
-    expect((await store.get("k"))?.value).toBe("once");
+    const error = await failure(store.put("k", "x"));
+    expect(error).toMatchObject({ code: "writeForgotten", outcome: "unknown" });
+  });
+
+  test("writes under way at once have clients of their own, which are used again", async () => {
+    const store = open();
+    const identities: string[] = [];
+    services.fault = {
+      before: (_method, { identity }) => {
+        identities.push(`${hexOf(identity?.client ?? EMPTY)}:${identity?.sequence}`);
+      },
+    };
+    for (let round = 0; round < 2; round += 1) {
+      await Promise.all(["a", "b", "c"].map((key) => store.put(key, "v")));
+    }
+    expect(new Set(identities).size).toBe(6);
+    expect(new Set(identities.map((each) => each.split(":")[0])).size).toBe(3);
   });
 
   test("repeats a write that was refused without effect, at the next endpoint", async () => {
@@ -253,15 +333,39 @@ describe("failover", () => {
 });
 
 describe("over POST", () => {
-  test("reads go on at the next endpoint; a write that may have arrived does not", async () => {
+  test("reads and writes go on at the next endpoint", async () => {
     const store = open({ transport: "post" });
     await store.put("k", "v");
     a.state = "down";
     expect((await store.get("k"))?.value).toBe("v");
     a.state = "up";
     b.state = "down";
-    const error = await failure(store.put("k", "w"));
-    expect(error).toMatchObject({ status: "unavailable", outcome: "unknown" });
+    expect((await store.put("k", "w")).revision).toBe(3);
+  });
+
+  test("a write whose answer is lost applies once; a peer that ignores identities, twice", async () => {
+    const real = memoryPlatform({ "http://a": a });
+    for (const forgetful of [false, true]) {
+      services.forgetful = forgetful;
+      let lost = 0;
+      const store = connect({
+        endpoints: ["http://a"],
+        transport: "post",
+        platform: {
+          ...real,
+          fetch: async (url, init) => {
+            const response = await real.fetch(url, init);
+            // The first POST is the greeting.
+            lost += 1;
+            if (lost === 2) throw new TypeError("the answer was lost");
+            return response;
+          },
+        },
+      });
+      await store.put(`forgetful-${forgetful}`, "v");
+      const entry = await store.get(`forgetful-${forgetful}`);
+      expect(entry?.version).toBe(forgetful ? 2 : 1);
+    }
   });
 
   test("an endpoint that hangs leaves time for the others", async () => {

@@ -94,6 +94,14 @@ const callFrames: readonly LinkCallFrame[] = [
     requireLeader: position % 2 === 0,
     request,
   })),
+  ...requests.map((request, id) => ({
+    kind: "call" as const,
+    id,
+    timeoutMilliseconds: 0,
+    requireLeader: false,
+    request,
+    identity: { client: Uint8Array.of(1, 2, 3), sequence: 2 ** 33, floor: 2 ** 34 },
+  })),
   { kind: "cancel", id: 2 },
   { kind: "watchOpen", stream: 1, requireLeader: true },
   { kind: "watchCreate", stream: 1, create },
@@ -157,7 +165,7 @@ const failure = {
 } as const;
 
 const replyFrames: readonly LinkReplyFrame[] = [
-  { kind: "welcome", version: 1, clusterId: 2n ** 64n - 1n, memberId: 5n },
+  { kind: "welcome", version: 1, clusterId: 2n ** 64n - 1n, memberId: 5n, appliedIndex: 2 ** 40 },
   ...answers.map((answer, id) => ({ kind: "result" as const, id, answer })),
   { kind: "error", id: 3, failure: { ...failure, code: undefined } },
   {
@@ -239,6 +247,9 @@ describe("link frames", () => {
     ["no array", 7, "batch is no array"],
     ["a negative id", [[2, -1]], "negative"],
     ["a short lease id", [[1, 1, 0, 0, 6, Uint8Array.of(1)]], "8 bytes"],
+    ["an identity without a client", [[1, 1, 0, 4, 9, [EMPTY, 1, 1]]], "1 to 32 bytes"],
+    ["a client's id that is too long", [[1, 1, 0, 4, 9, [new Uint8Array(33), 1, 1]]], "1 to 32"],
+    ["an identity that is none", [[1, 1, 0, 4, 9]], "identity is no array"],
     ["a fraction for a revision", [[1, 1, 0, 0, 4, 1.5]], "no safe integer"],
   ])("refuses %s", (_name, value, text) => {
     expect(() => decodeCallBatch(encodeCbor(value))).toThrow(WireError);
