@@ -43,4 +43,6 @@ export const LINK_LIMITS = {
    * and peers.
    */
   leaseDriftShare: 0.01,
+  /** And never less than this: a busy event loop fires a timer late, however short the ttl. */
+  leaseMarginMillisecondsMin: 100,
 } as const;

@@ -5,8 +5,8 @@
  *   await store.put("greeting", "hello");
  *   const entry = await store.get("greeting"); // entry?.value === "hello"
  *   for await (const event of store.watch({ prefix: "config/" })) console.log(event.key);
- *   await store.txn().if(compare("k", "version", "=", 0)).do(put("k", "v")).commit();
- *   const lease = await store.lease(10);
+ *   await store.txn().if(key("k").isMissing()).do(put("k", "v")).commit();
+ *   await using lease = await store.lease({ ttl: 10 });
  *   await store.put("workers/me", "up", { lease });
  *
  * `connect` opens nothing by itself: the first call does.
@@ -27,23 +27,31 @@ import { WriteLanes } from "./write-lanes.ts";
 
 export { RpcError } from "../api/errors.ts";
 export type { ErrorCode, Outcome, StatusName } from "../api/errors.ts";
+export type { CallOptions } from "./caller.ts";
+export type { Consistency } from "./consistency.ts";
 export type { Key, Selector } from "./keys.ts";
-export type { Lease } from "./lease.ts";
-export { compare, get, put, remove } from "./operations.ts";
+export type { Lease, LeaseOptions } from "./lease.ts";
+export { compare, get, key, nested, put, remove } from "./operations.ts";
 export type {
   CompareSign,
   Condition,
+  GetResult,
+  KeyConditions,
   Operation,
   OperationResult,
   PutOptions,
+  PutResult,
   RangeOptions,
+  RemoveResult,
   Transaction,
 } from "./operations.ts";
 export type { ClientPlatform, FetchLike, SocketLike } from "./platform.ts";
-export { Store, TxnBuilder } from "./store.ts";
-export type { Listing, ReadOptions, TxnResult } from "./store.ts";
-export { Entry, bytes, json, text } from "./values.ts";
-export type { Codec } from "./values.ts";
+export { Store } from "./store.ts";
+export type { Listing, ReadOptions } from "./store.ts";
+export { TxnBuilder } from "./txn.ts";
+export type { TxnResult } from "./txn.ts";
+export { Entry, ValueError, bytes, json, schema, text } from "./values.ts";
+export type { Codec, SchemaIssue, StandardSchema } from "./values.ts";
 export { CompactedError, Watch } from "./watch.ts";
 export type { WatchEvent, WatchOptions } from "./watch.ts";
 

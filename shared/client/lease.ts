@@ -4,20 +4,29 @@
  *
  * What an owner may believe: a lease is held until its ttl after the moment at which the last
  * successful renewal was
- * *sent*, less a margin for clock drift. When that moment passes unrenewed, or the peer says that
+ * *sent*, less a margin for clock drift and late timers. When that moment passes unrenewed, or the peer says that
  * the lease is gone, `signal` aborts. Under long pauses of the process this can come late: what a
  * lease protects should also carry a fencing token (a revision that the protected resource compares).
  */
-import { RpcError, rpcError } from "../api/errors.ts";
+import { RpcError } from "../api/errors.ts";
 import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
-import type { Caller } from "./caller.ts";
+import type { CallOptions, Caller } from "./caller.ts";
 import type { ClientPlatform } from "./platform.ts";
 
-export interface Lease {
+export interface LeaseOptions extends CallOptions {
+  /** Whole seconds, 1 or more. The cluster may grant more than was asked for. */
+  readonly ttl: number;
+  /** An id of one's own; the cluster chooses one otherwise. */
+  readonly id?: bigint | undefined;
+}
+
+export interface Lease extends AsyncDisposable {
   readonly id: bigint;
   readonly ttlSeconds: number;
   /** Aborts once the lease must be taken for lost; its reason is the `RpcError` that says why. */
   readonly signal: AbortSignal;
+  /** Resolves with the same reason, at the same moment; never rejects. */
+  readonly lost: Promise<RpcError>;
   /** How long it may still be taken for held; 0: it is lost. */
   remainingMilliseconds(): number;
   /** Ends it at the peers, and the keys under it. */
@@ -39,17 +48,14 @@ export class LeaseKeeper {
     this.#platform = platform;
   }
 
-  async grant(options: { ttlSeconds: number; id?: bigint | undefined }): Promise<Lease> {
-    const { ttlSeconds, id } = options;
+  async grant(options: LeaseOptions): Promise<Lease> {
+    const { ttl: ttlSeconds, id } = options;
     if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1) {
       throw new RpcError("invalidArgument", `a lease's ttl is whole seconds, 1 or more`);
     }
     const sentAt = this.#platform.now();
-    const answer = await this.#caller.call({
-      method: "leaseGrant",
-      id: id ?? 0n,
-      ttlSeconds: BigInt(ttlSeconds),
-    });
+    const request = { method: "leaseGrant", id: id ?? 0n, ttlSeconds: BigInt(ttlSeconds) } as const;
+    const answer = await this.#caller.call(request, options);
     const lease = new HeldLease(answer.id, answer.ttlSeconds, this, this.#platform);
     lease.renewed(sentAt, answer.ttlSeconds);
     this.#leases.add(lease);
@@ -107,7 +113,7 @@ export class LeaseKeeper {
     for (const lease of this.#leases) {
       if (lease.remainingMilliseconds() === 0) {
         this.drop(lease);
-        lease.lose(rpcError("leaseNotFound"));
+        lease.lose(expired());
       } else if (!lease.renewing && lease.dueAt <= now + LIMITS.leaseRenewGatherMilliseconds) {
         due.push(lease);
       }
@@ -133,7 +139,7 @@ export class LeaseKeeper {
           lease.renewed(sentAt, ttl);
         } else {
           this.drop(lease);
-          lease.lose(rpcError("leaseNotFound"));
+          lease.lose(expired());
         }
       }
     } catch {
@@ -146,12 +152,18 @@ export class LeaseKeeper {
   }
 }
 
+function expired(): RpcError {
+  return new RpcError("notFound", "the lease was lost", { code: "leaseNotFound" });
+}
+
 class HeldLease implements Lease {
   readonly id: bigint;
   readonly ttlSeconds: number;
+  readonly lost: Promise<RpcError>;
   readonly #keeper: LeaseKeeper;
   readonly #platform: ClientPlatform;
-  readonly #lost = new AbortController();
+  readonly #aborter = new AbortController();
+  #settleLost: (reason: RpcError) => void = () => undefined;
   /** While a renewal is under way nothing but the deadline is due. */
   renewing = false;
   #renewAt = 0;
@@ -162,10 +174,13 @@ class HeldLease implements Lease {
     this.ttlSeconds = ttlSeconds;
     this.#keeper = keeper;
     this.#platform = platform;
+    this.lost = new Promise((resolve) => {
+      this.#settleLost = resolve;
+    });
   }
 
   get signal(): AbortSignal {
-    return this.#lost.signal;
+    return this.#aborter.signal;
   }
 
   /** When it next needs the keeper: for its renewal, or because it has run out. */
@@ -174,7 +189,7 @@ class HeldLease implements Lease {
   }
 
   remainingMilliseconds(): number {
-    if (this.#lost.signal.aborted) return 0;
+    if (this.#aborter.signal.aborted) return 0;
     return Math.max(0, this.#heldUntil - this.#platform.now());
   }
 
@@ -193,7 +208,8 @@ class HeldLease implements Lease {
   /** A renewal that was sent at `sentAt` granted so many seconds. */
   renewed(sentAt: number, ttlSeconds: number): void {
     const ttl = ttlSeconds * 1000;
-    this.#heldUntil = Math.max(this.#heldUntil, sentAt + ttl * (1 - LIMITS.leaseDriftShare));
+    const margin = Math.max(LIMITS.leaseMarginMillisecondsMin, ttl * LIMITS.leaseDriftShare);
+    this.#heldUntil = Math.max(this.#heldUntil, sentAt + ttl - margin);
     this.#renewAt = sentAt + ttl / 3;
   }
 
@@ -204,6 +220,7 @@ class HeldLease implements Lease {
   }
 
   lose(reason: RpcError): void {
-    this.#lost.abort(reason);
+    this.#aborter.abort(reason);
+    this.#settleLost(reason);
   }
 }

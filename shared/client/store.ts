@@ -6,29 +6,28 @@
  */
 import { RpcError } from "../api/errors.ts";
 import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import type { RangeOp } from "../wire/command.ts";
 import type { LinkAnswerOf, LinkKeyValue, LinkMember } from "../wire/link.ts";
 import type { CallOptions, Caller } from "./caller.ts";
+import { SessionMark } from "./consistency.ts";
+import type { Consistency } from "./consistency.ts";
 import { keyAfter } from "./keys.ts";
 import type { Key, Selector } from "./keys.ts";
-import type { Lease, LeaseKeeper } from "./lease.ts";
+import type { Lease, LeaseKeeper, LeaseOptions } from "./lease.ts";
 import { putOp, rangeOp, resultOf, txnOp } from "./operations.ts";
-import type {
-  Condition,
-  Operation,
-  OperationResult,
-  PutOptions,
-  RangeOptions,
-  Transaction,
-  View,
-} from "./operations.ts";
+import type { Operation, PutOptions, RangeOptions, Transaction, View } from "./operations.ts";
 import type { ClientPlatform } from "./platform.ts";
+import { TxnBuilder } from "./txn.ts";
+import type { TxnResult } from "./txn.ts";
 import { Entry } from "./values.ts";
 import type { Codec } from "./values.ts";
 import { Watch } from "./watch.ts";
 import type { WatchOptions } from "./watch.ts";
 
 export interface ReadOptions extends CallOptions, RangeOptions {
-  /** Answer from the peer's own state, however old, without asking the cluster. */
+  /** How fresh the answer must be; linearizable by default. */
+  readonly consistency?: Consistency | undefined;
+  /** The same as `consistency: "serializable"`. */
   readonly serializable?: boolean | undefined;
 }
 
@@ -41,26 +40,34 @@ export interface Listing<Value> {
   readonly revision: number;
 }
 
-export interface TxnResult<Value> {
-  readonly succeeded: boolean;
-  readonly results: readonly OperationResult<Value>[];
-  readonly revision: number;
-}
-
 /** What all views of a client share. */
 export interface ClientCore {
   readonly caller: Caller;
   readonly platform: ClientPlatform;
   readonly leases: LeaseKeeper;
+  readonly session?: SessionMark | undefined;
 }
 
 export class Store<Value> implements AsyncDisposable {
-  readonly #core: ClientCore;
+  readonly #core: ClientCore & { readonly session: SessionMark };
   readonly #view: View<Value>;
 
   constructor(core: ClientCore, view: View<Value>) {
-    this.#core = core;
+    this.#core = { ...core, session: core.session ?? new SessionMark() };
     this.#view = view;
+  }
+
+  /**
+   * What this client has seen, as text. Whoever is given it by `observe` and reads with
+   * `consistency: "session"` sees at least as much.
+   */
+  get sessionToken(): string {
+    return this.#core.session.token;
+  }
+
+  /** From here on session reads see at least what the token's client had seen. */
+  observe(sessionToken: string): void {
+    this.#core.session.join(sessionToken);
   }
 
   /** The part of the store whose keys start with `prefix`, which this view adds and hides. */
@@ -112,6 +119,7 @@ export class Store<Value> implements AsyncDisposable {
   ): Promise<{ readonly revision: number; readonly previous: Entry<Value> | undefined }> {
     const op = putOp(this.#view, key, value, options);
     const answer = await this.#core.caller.call({ method: "put", op }, options);
+    this.#core.session.saw(answer.header.revision);
     const previous = answer.previous === undefined ? undefined : this.#entry(answer.previous);
     return { revision: answer.header.revision, previous };
   }
@@ -128,6 +136,7 @@ export class Store<Value> implements AsyncDisposable {
     const range = this.#view.space.range(selector);
     const op = { kind: "deleteRange", ...range, previousKv } as const;
     const answer = await this.#core.caller.call({ method: "deleteRange", op }, options);
+    this.#core.session.saw(answer.header.revision);
     const previous = answer.previous.map((kv) => this.#entry(kv));
     return { deleted: answer.deleted, revision: answer.header.revision, previous };
   }
@@ -137,7 +146,13 @@ export class Store<Value> implements AsyncDisposable {
    * `store.txn().if(...).do(...).else(...).commit()`.
    */
   txn(): TxnBuilder<Value>;
-  txn(transaction: Transaction<Value>, options?: CallOptions): Promise<TxnResult<Value>>;
+  txn<
+    const Do extends readonly Operation<Value>[] = readonly [],
+    const Else extends readonly Operation<Value>[] = readonly [],
+  >(
+    transaction: Transaction<Value, Do, Else>,
+    options?: CallOptions,
+  ): Promise<TxnResult<Value, Do, Else>>;
   txn(
     transaction?: Transaction<Value>,
     options: CallOptions = {},
@@ -154,9 +169,12 @@ export class Store<Value> implements AsyncDisposable {
     return new Watch(this.#core.caller, this.#view, this.#view.space.range(selector), options);
   }
 
-  /** A lease of so many seconds that is kept alive until it is closed, revoked or lost. */
-  lease(ttlSeconds: number, options: { readonly id?: bigint } = {}): Promise<Lease> {
-    return this.#core.leases.grant({ ttlSeconds, id: options.id });
+  /**
+   * A lease that is kept alive until it is closed, revoked or lost: `lease(10)`, or
+   * `await using lease = await store.lease({ ttl: 10 })`, which revokes it at the scope's end.
+   */
+  lease(options: number | LeaseOptions): Promise<Lease> {
+    return this.#core.leases.grant(typeof options === "number" ? { ttl: options } : options);
   }
 
   /** Gives up history before this revision. `physical`: wait until the space is free. */
@@ -193,17 +211,35 @@ export class Store<Value> implements AsyncDisposable {
     const op = txnOp(this.#view, transaction);
     const request = { method: "txn", op, serializable: false } as const;
     const answer = await this.#core.caller.call(request, options);
+    const { revision } = answer.header;
+    this.#core.session.saw(revision);
     const results = answer.results.map((result) => resultOf(this.#view, result));
-    return { succeeded: answer.succeeded, results, revision: answer.header.revision };
+    return { succeeded: answer.succeeded, results, revision };
   }
 
   async #range(selector: Selector, options: ReadOptions): Promise<Listing<Value>> {
-    const op = rangeOp(this.#view, selector, options);
-    const serializable = options.serializable ?? false;
-    const answer = await this.#core.caller.call({ method: "range", op, serializable }, options);
+    const answer = await this.#read(rangeOp(this.#view, selector, options), options);
     const entries = answer.kvs.map((kv) => this.#entry(kv));
     const { count, more } = answer;
     return { entries, count, more, revision: answer.header.revision };
+  }
+
+  /** Reads as fresh as `options` asks; a state that turns out too old is asked for again. */
+  async #read(op: RangeOp, options: ReadOptions): Promise<LinkAnswerOf<"range">> {
+    const { caller, session } = this.#core;
+    const consistency = options.serializable === true ? "serializable" : options.consistency;
+    // No peer tells its state's age yet: a bounded read is linearizable, which keeps any bound.
+    if (consistency === "session" || consistency === "serializable") {
+      const request = { method: "range", op, serializable: true } as const;
+      const answer = await caller.call(request, options);
+      if (consistency === "serializable" || answer.header.revision >= session.revision) {
+        session.saw(answer.header.revision);
+        return answer;
+      }
+    }
+    const answer = await caller.call({ method: "range", op, serializable: false }, options);
+    session.saw(answer.header.revision);
+    return answer;
   }
 
   /** The first page fixes the revision of the others. */
@@ -213,59 +249,22 @@ export class Store<Value> implements AsyncDisposable {
   ): AsyncGenerator<Listing<Value>, void, void> {
     const limit = LIMITS.clientPageKeys;
     let op = rangeOp(this.#view, selector, { ...options, limit });
-    const serializable = options.serializable ?? false;
+    let how = options;
     let first: number | undefined;
     for (;;) {
-      const answer = await this.#core.caller.call({ method: "range", op, serializable }, options);
+      const answer = await this.#read(op, how);
       first ??= answer.header.revision;
       const entries = answer.kvs.map((kv) => this.#entry(kv));
       yield { entries, count: answer.count, more: answer.more, revision: first };
       const last = answer.kvs.at(-1);
       if (!answer.more || last === undefined) return;
       op = { ...op, key: keyAfter(last.key), revision: options.revision ?? first };
+      // Another peer may be asked for the next page, and must have that revision.
+      how = { ...options, consistency: "linearizable", serializable: false };
     }
   }
 
   #entry(kv: LinkKeyValue): Entry<Value> {
     return new Entry(kv, this.#view.space, this.#view.codec);
-  }
-}
-
-/**
- * A transaction in steps. The branch is called `do`, not `then`: an object with a `then` is taken
- * for a promise by `await`.
- */
-export class TxnBuilder<Value> {
-  readonly #commit: (
-    transaction: Transaction<Value>,
-    options: CallOptions,
-  ) => Promise<TxnResult<Value>>;
-  readonly #if: Condition[] = [];
-  readonly #do: Operation<Value>[] = [];
-  readonly #else: Operation<Value>[] = [];
-
-  constructor(
-    commit: (transaction: Transaction<Value>, how: CallOptions) => Promise<TxnResult<Value>>,
-  ) {
-    this.#commit = commit;
-  }
-
-  if(...conditions: readonly Condition[]): this {
-    this.#if.push(...conditions);
-    return this;
-  }
-
-  do(...operations: readonly Operation<Value>[]): this {
-    this.#do.push(...operations);
-    return this;
-  }
-
-  else(...operations: readonly Operation<Value>[]): this {
-    this.#else.push(...operations);
-    return this;
-  }
-
-  commit(options: CallOptions = {}): Promise<TxnResult<Value>> {
-    return this.#commit({ if: this.#if, do: this.#do, else: this.#else }, options);
   }
 }

@@ -22,12 +22,79 @@ export function json<Value>(): Codec<Value> {
     encode: (value) => {
       const encoded = JSON.stringify(value) as string | undefined;
       if (encoded === undefined) {
-        throw new RpcError("invalidArgument", `${typeof value} has no JSON form`);
+        throw new ValueError(`${typeof value} has no JSON form`);
       }
       return utf8(encoded);
     },
-    decode: (encoded) => JSON.parse(textOf(encoded)) as Value,
+    decode: (encoded) => {
+      try {
+        return JSON.parse(textOf(encoded)) as Value;
+      } catch (cause) {
+        throw new ValueError("the value is no JSON", { cause });
+      }
+    },
   };
+}
+
+/** A value is not what its codec or schema says. `issues` name what is wrong, where a schema does. */
+export class ValueError extends RpcError {
+  readonly issues: readonly SchemaIssue[];
+
+  constructor(message: string, options: { issues?: readonly SchemaIssue[]; cause?: unknown } = {}) {
+    super("invalidArgument", message, { cause: options.cause });
+    this.issues = options.issues ?? [];
+  }
+}
+
+export interface SchemaIssue {
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
+
+/**
+ * The part of Standard Schema v1 (standardschema.dev) that is used here: what zod, valibot,
+ * arktype and others offer.
+ */
+export interface StandardSchema<Output> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    validate(
+      value: unknown,
+    ): SchemaResult<Output> | { then(resolve: (result: SchemaResult<Output>) => void): unknown };
+    readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
+  };
+}
+
+type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly SchemaIssue[] };
+
+/**
+ * Values that a schema vouches for, each time they are written and read. `inner` makes bytes of
+ * them: JSON by default. What is put must itself pass the schema, so one that changes the kind of
+ * a value on its way in (a text to a date) fits only reading.
+ */
+export function schema<Value>(
+  standard: StandardSchema<Value>,
+  inner: Codec<unknown> = json<unknown>(),
+): Codec<Value> {
+  const check = (value: unknown): Value => {
+    const result = standard["~standard"].validate(value);
+    if ("then" in result) throw new ValueError("a schema for values must answer at once");
+    if (result.issues === undefined) return result.value;
+    const { issues } = result;
+    throw new ValueError(issues.map(issueText).join("; "), { issues });
+  };
+  return {
+    encode: (value) => inner.encode(check(value)),
+    decode: (encoded) => check(inner.decode(encoded)),
+  };
+}
+
+function issueText({ message, path }: SchemaIssue): string {
+  const keys = (path ?? []).map((part) => String(typeof part === "object" ? part.key : part));
+  return keys.length === 0 ? message : `${keys.join(".")}: ${message}`;
 }
 
 /** A key with its value at a revision. The value is decoded when it is first asked for. */

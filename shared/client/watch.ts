@@ -4,7 +4,7 @@
  * needs is gone. After a lost link it resumes at the revision after the last one that it was
  * shown. A reader that lags lets the watch rest at the peer instead of filling memory.
  */
-import { RpcError, errorText } from "../api/errors.ts";
+import { RpcError } from "../api/errors.ts";
 import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type { LinkEvent, LinkWatchResponse } from "../wire/link.ts";
 import { mayRepeat } from "./caller.ts";
@@ -39,12 +39,13 @@ export class CompactedError extends RpcError {
   readonly compactRevision: number;
 
   constructor(compactRevision: number) {
-    super("outOfRange", errorText("compacted"), { code: "compacted" });
+    super("outOfRange", `compacted up to revision ${compactRevision}`, { code: "compacted" });
     this.compactRevision = compactRevision;
   }
 }
 
 const RETRY_MILLISECONDS = 100;
+const WATCH_ENDED = "the watch was ended";
 
 export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
   /** The revision from which on nothing is missed; resolves once the peer has taken the watch. */
@@ -62,6 +63,7 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
   #ended = false;
   #error: RpcError | undefined;
   #wake: (() => void) | undefined;
+  readonly #abort = (): void => this.close();
   #settleReady: (outcome: number | RpcError) => void = () => undefined;
 
   constructor(caller: Caller, view: View<Value>, range: KeyRange, options: WatchOptions) {
@@ -81,7 +83,7 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
       this.close();
       return;
     }
-    signal?.addEventListener("abort", () => this.close(), { once: true });
+    signal?.addEventListener("abort", this.#abort, { once: true });
     void this.#open();
   }
 
@@ -173,7 +175,7 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
     if (this.#ended) return;
     if (response.canceled) {
       if (response.compactRevision > 0) this.#end(new CompactedError(response.compactRevision));
-      else this.#end(new RpcError("canceled", response.cancelReason || errorText("watchCanceled")));
+      else this.#end(new RpcError("canceled", response.cancelReason || WATCH_ENDED));
       return;
     }
     if (response.created) {
@@ -223,9 +225,10 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = error;
+    this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#handle?.close();
     this.#handle = undefined;
-    this.#settleReady(error ?? new RpcError("canceled", errorText("watchCanceled")));
+    this.#settleReady(error ?? new RpcError("canceled", WATCH_ENDED));
     this.#awaken();
   }
 
