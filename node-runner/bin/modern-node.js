@@ -9,6 +9,15 @@ import { fileURLToPath } from "node:url";
 /** The oldest major version that strips types without a flag and has what the peer uses. */
 export const MODERN_MAJOR = 24;
 
+/**
+ * What the peer's Node is started with. A young generation of twice 16 MiB instead of up to twice 64:
+ * 100 MB less under writes at the same CPU a call; with twice 4 MiB a put costs a tenth more.
+ */
+export const PEER_FLAGS = ["--max-semi-space-size=16"];
+
+/** Two heaps of the C library for all threads, not eight a core, each with pages that LMDB has freed. */
+export const PEER_ENVIRONMENT = { MALLOC_ARENA_MAX: "2" };
+
 export const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 export function isModern() {

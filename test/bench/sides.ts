@@ -1,4 +1,5 @@
 /** The two sides of the comparison: Debian's etcd with its default settings, and Quorate with its own. */
+import { fileURLToPath } from "node:url";
 import { startEtcd, startQuorate, type Cluster } from "../support/cluster.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { GrpcChannel } from "../support/rpc-channel.ts";
@@ -24,10 +25,18 @@ async function leaderFirst(cluster: Cluster): Promise<string[]> {
   return [...leaders, ...cluster.addresses.filter((address) => !leaders.includes(address))];
 }
 
+const EXECUTABLE = fileURLToPath(new URL("../../node-runner/bin/quorate.js", import.meta.url));
+
+/** Members of one side with fresh data, Quorate's by its executable as users start it. */
+export async function startMembers(side: Side, members: number): Promise<Cluster> {
+  if (side === "etcd") return startEtcd({ members });
+  const program = { label: "quorate", command: process.execPath, args: [EXECUTABLE] };
+  return startQuorate({ members, program });
+}
+
 /** Starts one side with fresh data. */
 export async function startSide(side: Side, members: number): Promise<Server> {
-  const start = side === "etcd" ? startEtcd : startQuorate;
-  const cluster = await start({ members });
+  const cluster = await startMembers(side, members);
   return {
     addresses: await leaderFirst(cluster),
     pids: cluster.members.map((member) => member.child.pid),

@@ -3,7 +3,7 @@
  * stop is replaced, and the executable under an older Node.
  */
 import { execFileSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
@@ -202,8 +202,22 @@ function findOldNode(): string | undefined {
 const oldNode = findOldNode();
 if (oldNode === undefined) console.warn("skipped: no Node between 20 and 23 is installed");
 
+const EXECUTABLE = fileURLToPath(new URL("../../node-runner/bin/quorate.js", import.meta.url));
+
+test("the executable is the peer's own process, with the peer's flags (this Node)", async () => {
+  const program = { label: "quorate", command: process.execPath, args: [EXECUTABLE] };
+  cluster = await startQuorate({ program });
+  const member = cluster.members[0] as Member;
+  const [first] = logLines(member.child.log);
+  expect(first?.["pid"]).toBe(member.child.pid);
+  if (process.platform === "linux") {
+    const commandLine = readFileSync(`/proc/${member.child.pid}/cmdline`, "utf8");
+    expect(commandLine).toContain("--max-semi-space-size");
+  }
+  await terminate(member);
+});
+
 describe.skipIf(oldNode === undefined)("the executable under an older Node", () => {
-  const EXECUTABLE = fileURLToPath(new URL("../../node-runner/bin/quorate.js", import.meta.url));
   const program = { label: "quorate", command: oldNode ?? "", args: [EXECUTABLE] };
 
   /** The process id of the peer itself, as its log says. */
