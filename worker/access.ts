@@ -32,9 +32,18 @@ function isLinkUpgrade(request: Request): boolean {
 }
 
 function shownBy(request: Request): string {
-  const own = request.headers.get("x-quorate-secret");
-  if (own !== null) return own;
+  const own = request.headers.get("x-quorate-secret") ?? socketToken(request);
+  if (own !== undefined) return own;
   return (request.headers.get("authorization") ?? "").replace(/^Bearer /i, "");
+}
+
+/**
+ * Where etcd's gateway looks for a token of browsers' WebSockets: behind `Bearer` among the
+ * subprotocols.
+ */
+export function socketToken(request: Request): string | undefined {
+  const protocols = request.headers.get("sec-websocket-protocol") ?? "";
+  return /^Bearer, *(\S+)$/.exec(protocols)?.[1];
 }
 
 function checkLoopback(request: Request): void {

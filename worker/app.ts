@@ -20,6 +20,7 @@ import { configOf } from "./config.ts";
 import type { EdgeEnv } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { proxyGateway } from "./gateway.ts";
+import { upgradeGateway } from "./gateway-socket.ts";
 import { deleteKeys, getKeys, putKey } from "./kv-routes.ts";
 import { proxyLink } from "./link-proxy.ts";
 import { HttpError, problemResponse } from "./problem.ts";
@@ -112,7 +113,7 @@ export function createApp(): Hono<{ Bindings: EdgeEnv }> {
   app.post("/lease/:id/keepalive", serve(keepLease, { parameter: "id" }));
   app.get("/watch", serve(watchKeys, { lasting: true }));
   app.all("/link", serve(proxyLink));
-  app.all("/v3/*", serve(proxyGateway));
+  app.all("/v3/*", serve(answerGateway));
   app.get("/healthz", serve(health));
   app.notFound((context) => {
     const text = `${context.req.method} ${context.req.path} is no route of the edge`;
@@ -125,6 +126,11 @@ export function createApp(): Hono<{ Bindings: EdgeEnv }> {
     return problemResponse(error);
   });
   return app;
+}
+
+function answerGateway(exchange: Exchange): Promise<Response> {
+  const upgrades = exchange.request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  return upgrades ? upgradeGateway(exchange) : proxyGateway(exchange);
 }
 
 /** Healthy while a peer answers that has a leader. */

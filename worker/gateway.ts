@@ -16,6 +16,15 @@ import { HttpError } from "./problem.ts";
 const READS =
   /^\/v3\/(kv\/range|watch|lease\/(keepalive|timetolive|leases)|kv\/lease\/(timetolive|leases)|cluster\/member\/list|maintenance\/(status|hashkv|hash)|auth\/(status|authenticate))$/;
 
+/** Calls whose answer comes bit by bit. */
+const STREAMS = /^\/v3\/(watch|lease\/keepalive|maintenance\/snapshot|election\/observe)$/;
+
+/**
+ * Whatever compresses on the way gathers what it is given, and an event would wait for the next
+ * ones: a coding that is named already, and `no-transform`, keep local workerd and caches from it.
+ */
+const UNTRANSFORMED = { "content-encoding": "identity", "cache-control": "no-store, no-transform" };
+
 export async function proxyGateway({ request, config }: Exchange): Promise<Response> {
   if (request.method !== "POST") {
     throw new HttpError(405, "the gateway takes POST with a JSON body", { allow: "POST" });
@@ -23,9 +32,10 @@ export async function proxyGateway({ request, config }: Exchange): Promise<Respo
   const { pathname } = new URL(request.url);
   const body = await readBody(request, LIMITS.edgeJsonBytesMax);
   const authorization = forwardedAuthorization(request, config);
-  return sendToPeer(config, {
+  const answer = await sendToPeer(config, {
     path: pathname,
     headers: {
+      ...metadataOf(request),
       "content-type": request.headers.get("content-type") ?? "application/json",
       ...(authorization === undefined ? {} : { authorization }),
       ...(config.secret === undefined ? {} : { "x-quorate-secret": config.secret }),
@@ -33,6 +43,17 @@ export async function proxyGateway({ request, config }: Exchange): Promise<Respo
     body,
     write: !READS.test(pathname),
   });
+  if (STREAMS.test(pathname)) {
+    for (const [name, value] of Object.entries(UNTRANSFORMED)) answer.headers.set(name, value);
+  }
+  return answer;
+}
+
+/** gRPC's metadata in a request's headers, which go on to the peer. */
+export function metadataOf(request: Request): Record<string, string> {
+  return Object.fromEntries(
+    [...request.headers].filter(([name]) => name.startsWith("grpc-metadata-")),
+  );
 }
 
 export interface PeerRequest {

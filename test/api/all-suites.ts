@@ -1,21 +1,21 @@
 /** Every suite of the API, in one list, and the targets that are clusters of processes. */
 import { EtcdClient } from "../support/etcd-client.ts";
 import type { Cluster } from "../support/cluster.ts";
-import { GrpcChannel } from "../support/rpc-channel.ts";
+import { GatewayChannel } from "../support/gateway-channel.ts";
+import { GrpcChannel, type RpcChannel } from "../support/rpc-channel.ts";
 import type { ApiSuite, Target } from "./api-suite.ts";
 import { lease } from "./suites/lease.ts";
 import { rangeBasics, rangeRevisions, rangeSorting, rangeStream } from "./suites/range.ts";
-import { badRequests, clusterWide, headers, members } from "./suites/service.ts";
+import { badRequests, clusterWide, headers, health, members } from "./suites/service.ts";
 import { txnCompares, txnEffects, txnRefusals, txnRefusedRange } from "./suites/txn.ts";
 import { watchControl, watchEvents } from "./suites/watch.ts";
 import { compact, deleteRange, put } from "./suites/write.ts";
 
-/** What any target must do, whatever carries its calls. */
-export const SERVICE_SUITES: readonly ApiSuite[] = [
+/** What a target must do whose calls go through etcd's JSON gateway. */
+export const GATEWAY_SUITES: readonly ApiSuite[] = [
   rangeBasics,
   rangeRevisions,
   rangeSorting,
-  rangeStream,
   put,
   deleteRange,
   compact,
@@ -27,19 +27,30 @@ export const SERVICE_SUITES: readonly ApiSuite[] = [
   lease,
   headers,
   members,
-  clusterWide,
   txnRefusedRange,
 ];
 
-/** And what is gRPC's. */
+/** What any target must do, whatever carries its calls. */
+export const SERVICE_SUITES: readonly ApiSuite[] = [
+  ...GATEWAY_SUITES,
+  // Neither has a path in the gateway.
+  rangeStream,
+  health,
+  clusterWide,
+];
+
+/** And what is gRPC's: requests that no other encoding can make. */
 export const ALL_SUITES: readonly ApiSuite[] = [badRequests, ...SERVICE_SUITES];
 
 /**
  * A started cluster as a target. With several members the tests talk to a follower: that is the longer way, and the
  * single member already covers a leader's.
  */
-export async function clusterTarget(cluster: Cluster): Promise<Target> {
-  const members = cluster.addresses.map((address) => new GrpcChannel(address));
+export async function clusterTarget(
+  cluster: Cluster,
+  connect: (address: string) => RpcChannel = (address) => new GrpcChannel(address),
+): Promise<Target> {
+  const members = cluster.addresses.map(connect);
   const isFollower: boolean[] = [];
   for (const member of members) {
     const status = await new EtcdClient(member).status();
@@ -57,4 +68,9 @@ export async function clusterTarget(cluster: Cluster): Promise<Target> {
       await cluster.stop();
     },
   };
+}
+
+/** A started cluster by its JSON gateways. */
+export function gatewayTarget(cluster: Cluster): Promise<Target> {
+  return clusterTarget(cluster, (address) => new GatewayChannel(address));
 }

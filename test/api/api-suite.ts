@@ -33,6 +33,8 @@ export interface Target {
 export interface TargetOptions {
   /** As `known-differences.txt` names it. */
   readonly label: string;
+  /** What carries the calls, if it is not gRPC: differences may be its own. */
+  readonly door?: string;
   readonly members: number;
   start(): Promise<Target>;
 }
@@ -166,7 +168,7 @@ export type ApiSuite = (test: ApiTest, options: TargetOptions) => void;
 
 /** Runs the suites on one target. */
 export function runApiSuites(options: TargetOptions, suites: readonly ApiSuite[]): void {
-  const differences = knownDifferences(options.label, options.members);
+  const differences = knownDifferences(options.label, options.members, options.door);
   const names = new Set<string>();
   let target: Target | undefined;
   let counter = 0;
@@ -198,6 +200,8 @@ export function runApiSuites(options: TargetOptions, suites: readonly ApiSuite[]
     };
     for (const suite of suites) suite(apiTest, options);
 
+    // Doors that can't carry all suites have lines of their own at most.
+    if (options.door !== undefined) return;
     test("every known difference of this target names a test", () => {
       expect([...differences.keys()].filter((name) => !names.has(name))).toEqual([]);
     });

@@ -25,9 +25,15 @@ function parse(text: string): KnownDifference[] {
     });
 }
 
-/** The listed differences of one target, and of that target with so many members: reasons by test name. */
-export function knownDifferences(target: string, members: number): Map<string, string> {
-  const labels = [target, `${target}, ${members} members`];
+/**
+ * The listed differences of one target, of that target with so many members, and by one door: reasons by test name.
+ */
+export function knownDifferences(
+  target: string,
+  members: number,
+  door?: string,
+): Map<string, string> {
+  const labels = [target, `${target}, ${members} members`, `${target} by ${door ?? "gRPC"}`];
   const own = parse(readFileSync(FILE, "utf8")).filter((line) => labels.includes(line.target));
   return new Map(own.map((line) => [line.test, line.reason]));
 }

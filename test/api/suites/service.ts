@@ -75,7 +75,9 @@ export const members: ApiSuite = (test, options) => {
     for (let reads = 0; reads < 5; reads += 1) await c.range("a");
     expect((await c.client.status()).raftIndex).toBe(before);
   });
+};
 
+export const health: ApiSuite = (test) => {
   test("health: the server as a whole is serving, an unknown service is not found", async (c) => {
     expect((await c.client.healthCheck()).status).toBe(Serving.SERVING);
     const error = await failureOf(c.client.healthCheck({ service: "nobody" }));

@@ -1,0 +1,36 @@
+/**
+ * The API suite through the Worker in local workerd: its JSON gateway before one peer, and before
+ * three, where calls may go to any of them.
+ */
+import { describe } from "vitest";
+import { GATEWAY_SUITES } from "../api/all-suites.ts";
+import { PROGRESS_NOTIFY, runApiSuites, type Target } from "../api/api-suite.ts";
+import { startQuorate } from "../support/cluster.ts";
+import { GatewayChannel } from "../support/gateway-channel.ts";
+import { startWorkerd } from "./edge.ts";
+import { urlsOf } from "./proxy-suite.ts";
+
+const flags = [`--watch-progress-notify-interval=${PROGRESS_NOTIFY}`];
+
+async function start(members: number): Promise<Target> {
+  const cluster = await startQuorate({ members, flags });
+  const edge = await startWorkerd(urlsOf(cluster));
+  const channel = new GatewayChannel(new URL(edge.url ?? "").host);
+  return {
+    channel,
+    members: [channel],
+    addresses: [],
+    async stop() {
+      channel.close();
+      await edge.stop();
+      await cluster.stop();
+    },
+  };
+}
+
+for (const members of [1, 3]) {
+  describe(`API on the edge in workerd, ${members} peer(s)`, () => {
+    const options = { label: "edge", door: "gateway", members };
+    runApiSuites({ ...options, start: () => start(members) }, GATEWAY_SUITES);
+  });
+}
