@@ -8,7 +8,7 @@
  *   POST /txn                   if, do, else
  *   POST /lease                 and POST /lease/<id>/keepalive, GET and DELETE /lease/<id>
  *   GET /watch                  server-sent events
- *   POST /v3/...                etcd's JSON gateway, at a peer
+ *   POST /v3/..., WebSocket     etcd's JSON gateway, at a peer
  *   /link                       the link protocol, by WebSocket or POST
  *   GET /healthz
  */

@@ -181,7 +181,8 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
     if (response.created) {
       // From here on nothing is missed: a link that breaks before the first event must not lose any.
       if (this.#next === 0) this.#next = response.header.revision + 1;
-      this.#settleReady(this.#next);
+      // After the rest of the batch: a start that was compacted is told right behind this.
+      queueMicrotask(() => this.#settleReady(this.#next));
       return;
     }
     const last = response.events.at(-1);

@@ -70,7 +70,12 @@ export class PeerWatchStream implements WatchStream {
     const watch: ActiveWatch = { id, request, watcher: undefined, quiet: true };
     this.#watches.set(id, watch);
     this.#control({ watchId: id, created: true });
-    const { watches } = this.#owner.context.state.store;
+    const { watches, compactRevision } = this.#owner.context.state.store;
+    if (request.startRevision > 0 && request.startRevision < compactRevision) {
+      // In the same turn, so that a client that reads both knows before it says that it watches.
+      this.#compacted(watch, compactRevision);
+      return;
+    }
     watch.watcher = watches.watch({
       key,
       rangeEnd: request.rangeEnd,
@@ -150,11 +155,13 @@ export class PeerWatchStream implements WatchStream {
   #watcherSink(watch: ActiveWatch): WatcherSink {
     return {
       deliver: (_watcher, batch) => this.#deliver(watch, batch),
-      compacted: (_watcher, compactRevision) => {
-        this.#watches.delete(watch.id);
-        this.#control({ watchId: watch.id, canceled: true, compactRevision, revision: 0 });
-      },
+      compacted: (_watcher, compactRevision) => this.#compacted(watch, compactRevision),
     };
+  }
+
+  #compacted({ id }: ActiveWatch, compactRevision: number): void {
+    this.#watches.delete(id);
+    this.#control({ watchId: id, canceled: true, compactRevision, revision: 0 });
   }
 
   #deliver(watch: ActiveWatch, batch: WatchBatch): boolean {

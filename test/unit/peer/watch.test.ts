@@ -196,8 +196,8 @@ describe("events", () => {
     await driven.clock.advance(200);
     expect(sink.take()).toEqual([
       "0:r4 created",
-      "1:r4 created",
       "0:r0 canceled compact 4",
+      "1:r4 created",
       "1:r4 put a=3@4",
     ]);
     stream.cancel(0n);
