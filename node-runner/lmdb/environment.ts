@@ -30,8 +30,8 @@ import {
   nodeRange,
   rootOf,
 } from "./long-keys.ts";
-import { DELETED } from "./overlay.ts";
-import type { Overlay } from "./overlay.ts";
+import { DELETED } from "../../shared/backend/overlay.ts";
+import type { Overlay } from "../../shared/backend/overlay.ts";
 
 /** Counts up when the layout of the database changes so that older programs can't read it. */
 export const DATABASE_FORMAT = 1;

@@ -3,8 +3,8 @@ import type { Bytes } from "../../shared/base/bytes.ts";
 import type { ScanOptions, Table } from "../../shared/backend/backend.ts";
 import type { Environment, HasLonger, ReadTransaction } from "./environment.ts";
 import { longerThan } from "./environment.ts";
-import { DELETED, OverlayCursor } from "./overlay.ts";
-import type { Overlay } from "./overlay.ts";
+import { DELETED, mergedScan, OverlayCursor } from "../../shared/backend/overlay.ts";
+import type { Overlay } from "../../shared/backend/overlay.ts";
 
 export function layeredGet(
   layers: readonly Overlay[],
@@ -46,28 +46,7 @@ export function layeredScan(layers: readonly Overlay[], base: Environment, scan:
     base.scan(table, options, visit, transaction);
     return;
   }
-  const wanted = base.scan(
-    table,
-    options,
-    (key, value) => {
-      while (!overlay.atEnd) {
-        const order = overlay.compareTo(key);
-        if (order > 0) break;
-        const [newerKey, newer] = [overlay.key, overlay.value];
-        overlay.next();
-        if (newer !== DELETED && !visit(newerKey, newer)) return false;
-        if (order === 0) return true;
-      }
-      return visit(key, value);
-    },
-    transaction,
-  );
-  if (!wanted) return;
-  while (!overlay.atEnd) {
-    const { key, value } = overlay;
-    overlay.next();
-    if (value !== DELETED && !visit(key, value)) return;
-  }
+  mergedScan(overlay, (each) => base.scan(table, options, each, transaction), visit);
 }
 
 function isEmptyRange(start: Bytes, end: Bytes): boolean {

@@ -33,7 +33,7 @@ import { Environment } from "./environment.ts";
 import { Generations } from "./generations.ts";
 import { layeredGet, layeredScan, layersHaveLonger } from "./layers.ts";
 import { Lease } from "./lease.ts";
-import { Overlay } from "./overlay.ts";
+import { Overlay } from "../../shared/backend/overlay.ts";
 import { LmdbPin } from "./pin.ts";
 import { LmdbShadow } from "./shadow.ts";
 

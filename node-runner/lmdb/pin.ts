@@ -5,7 +5,7 @@ import type { PinnedReader, ScanOptions, Table } from "../../shared/backend/back
 import type { ReadTransaction } from "./environment.ts";
 import { layeredGet, layeredScan } from "./layers.ts";
 import type { Lease } from "./lease.ts";
-import type { Overlay } from "./overlay.ts";
+import type { Overlay } from "../../shared/backend/overlay.ts";
 
 export class LmdbPin implements PinnedReader {
   readonly index: number;

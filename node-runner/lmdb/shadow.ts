@@ -8,7 +8,7 @@ import { LIMITS } from "../../shared/base/limits.ts";
 import type { BatchWriter, ShadowBackend } from "../../shared/backend/backend.ts";
 import type { Environment } from "./environment.ts";
 import { layersHaveLonger } from "./layers.ts";
-import { Overlay } from "./overlay.ts";
+import { Overlay } from "../../shared/backend/overlay.ts";
 
 export interface ShadowOwner {
   /** Switches to the environment, whose content is durable. */

@@ -1,15 +1,15 @@
 /**
- * Writes that LMDB doesn't hold yet, by table and in order: the newest value of each key, or that
- * it is deleted. One overlay gathers what `apply` brings while the one before is being committed. A
- * clone costs O(1) (`OrderedMap`).
+ * Rows that lie over a store's own, by table and in order: the value of each key, or that it is
+ * deleted. LMDB has its uncommitted writes in overlays, SQLite what a pinned view saw before it was
+ * overwritten. A clone costs O(1) (`OrderedMap`).
  */
-import { assert } from "../../shared/base/assert.ts";
-import { compareBytes } from "../../shared/base/bytes.ts";
-import type { Bytes } from "../../shared/base/bytes.ts";
-import { OrderedMap } from "../../shared/base/ordered-map.ts";
-import type { OrderedMapCursor } from "../../shared/base/ordered-map.ts";
-import { KEY_BYTES_MAX, TABLES } from "../../shared/backend/backend.ts";
-import type { BatchWriter, ScanOptions, Table } from "../../shared/backend/backend.ts";
+import { assert } from "../base/assert.ts";
+import { compareBytes } from "../base/bytes.ts";
+import type { Bytes } from "../base/bytes.ts";
+import { OrderedMap } from "../base/ordered-map.ts";
+import type { OrderedMapCursor } from "../base/ordered-map.ts";
+import { KEY_BYTES_MAX, TABLES } from "./backend.ts";
+import type { BatchWriter, ScanOptions, Table } from "./backend.ts";
 
 /** Stands for "deleted"; told by identity, as a value may be empty too. */
 export const DELETED: Bytes = new Uint8Array(0);
@@ -107,5 +107,36 @@ export class OverlayCursor {
       if (compareBytes(cursor.key, found.key) * this.#direction < 0) best = cursor;
     }
     this.#current = best;
+  }
+}
+
+export type Visit = (key: Bytes, value: Bytes) => boolean;
+
+/**
+ * Visits the rows of an overlay and those of a store beneath as one, until `visit` answers false.
+ * `scanBase` walks the same range of the store in the same direction; it answers false when its
+ * visitor ended it.
+ */
+export function mergedScan(
+  overlay: OverlayCursor,
+  scanBase: (visit: Visit) => boolean,
+  visit: Visit,
+): void {
+  const wanted = scanBase((key, value) => {
+    while (!overlay.atEnd) {
+      const order = overlay.compareTo(key);
+      if (order > 0) break;
+      const [newerKey, newer] = [overlay.key, overlay.value];
+      overlay.next();
+      if (newer !== DELETED && !visit(newerKey, newer)) return false;
+      if (order === 0) return true;
+    }
+    return visit(key, value);
+  });
+  if (!wanted) return;
+  while (!overlay.atEnd) {
+    const { key, value } = overlay;
+    overlay.next();
+    if (value !== DELETED && !visit(key, value)) return;
   }
 }
