@@ -29,6 +29,7 @@ import type {
   Table,
 } from "../../shared/backend/backend.ts";
 import type { Files } from "../files/files.ts";
+import { Defragmentation, sizesWith } from "./defragmentation.ts";
 import { Environment } from "./environment.ts";
 import { Generations } from "./generations.ts";
 import { layeredGet, layeredScan, layersHaveLonger } from "./layers.ts";
@@ -68,6 +69,9 @@ export class LmdbBackend implements Backend {
   #state: "open" | "applying" | "closing" | "broken" = "open";
   #fault: BackendError | undefined;
   #idle: (() => void)[] = [];
+  #defragmentation: { readonly work: Defragmentation; readonly done: Promise<void> } | undefined;
+  /** A defragmentation lets no batch begin, and waits until none is under way. */
+  #batchesPaused = false;
 
   /** Opens or makes the database. Throws `BackendError` with the reason. */
   static open(options: LmdbBackendOptions): LmdbBackend {
@@ -111,7 +115,8 @@ export class LmdbBackend implements Backend {
     const frozen = this.#frozen?.overlay;
     const rows = this.#active.rows + (frozen?.rows ?? 0);
     const bytes = this.#active.bytes + (frozen?.bytes ?? 0);
-    return rows > LIMITS.backendPendingRowsMax || bytes > LIMITS.backendPendingBytesMax;
+    if (rows > LIMITS.backendPendingRowsMax || bytes > LIMITS.backendPendingBytesMax) return true;
+    return (this.#defragmentation?.work.keptBytes ?? 0) > LIMITS.defragmentBytesMax;
   }
 
   get(table: Table, key: Bytes): Bytes | undefined {
@@ -174,13 +179,55 @@ export class LmdbBackend implements Backend {
 
   sizes(): BackendSizes {
     this.#assertUsable();
-    return this.#base.environment.sizes();
+    const pendingBytes = this.#active.bytes + (this.#frozen?.overlay.bytes ?? 0);
+    return sizesWith(this.#base.environment.sizes(), pendingBytes);
+  }
+
+  defragment(): Promise<void> {
+    this.#assertUsable();
+    assert(this.#state === "open", "no defragmentation inside an apply, nor while closing");
+    if (this.#defragmentation !== undefined) return this.#defragmentation.done;
+    const base = this.#base;
+    base.hold();
+    const work = new Defragmentation(
+      {
+        generations: this.#generations,
+        environment: () =>
+          this.#state === "open" && this.#fault === undefined ? this.#base.environment : undefined,
+        pauseBatches: () => {
+          this.#batchesPaused = true;
+          return this.#untilIdle();
+        },
+        resumeBatches: () => {
+          this.#batchesPaused = false;
+          if (this.#fault !== undefined || this.#state === "closing") return;
+          if (this.#flushWanted && this.#frozen === undefined) this.#startBatch();
+          else this.#startBatchSoon();
+        },
+        switchTo: (environment, number) => this.#replaceBase(environment, number),
+      },
+      base.environment,
+    );
+    const done = this.#run(work, base);
+    this.#defragmentation = { work, done };
+    return done;
+  }
+
+  async #run(work: Defragmentation, base: Lease): Promise<void> {
+    try {
+      await work.run();
+    } finally {
+      this.#defragmentation = undefined;
+      await base.release();
+    }
   }
 
   async close(): Promise<void> {
     if (this.#state === "closing") return;
     const wasUsable = this.#fault === undefined && this.#state === "open";
     this.#state = "closing";
+    // It sees that it is wanted no more; what goes wrong with it now is nobody's concern.
+    await this.#defragmentation?.done.catch(() => {});
     if (wasUsable) this.#flushWanted = true;
     clearTimeout(this.#batchTimer);
     if (wasUsable && this.#frozen === undefined) this.#startBatch();
@@ -192,17 +239,26 @@ export class LmdbBackend implements Backend {
   #install(environment: Environment, index: number, number: number): void {
     this.#assertUsable();
     assert(this.#state === "open", "no install inside an apply, nor while closing");
-    const replaced = this.#generations.current;
-    this.#generations.switchTo(number);
-    const old = this.#base;
-    this.#base = new Lease(environment);
+    this.#replaceBase(environment, number);
     this.#active = new Overlay();
     this.#frozen = undefined;
     this.#layers = [this.#active];
     this.#visibleIndex = index;
     this.#durableIndex = index;
     this.#flushWanted = false;
-    // Pins may still read the old one; its files go with the last of them.
+  }
+
+  /** Durable when it returns. Pins may still read the old one; its space goes with the last of them. */
+  #replaceBase(environment: Environment, number: number): void {
+    const replaced = this.#generations.current;
+    try {
+      this.#generations.switchTo(number);
+    } catch (cause) {
+      // Which one a restart would open isn't known: nothing may be written to either.
+      throw this.#faultOf(cause);
+    }
+    const old = this.#base;
+    this.#base = new Lease(environment);
     void old.release().then(
       () => this.#generations.remove(replaced),
       () => {},
@@ -210,7 +266,7 @@ export class LmdbBackend implements Backend {
   }
 
   #startBatchSoon(): void {
-    if (this.#frozen !== undefined) return;
+    if (this.#frozen !== undefined || this.#batchesPaused) return;
     if (this.#active.rows >= LIMITS.backendBatchRowsMax) return this.#startBatch();
     this.#batchTimer ??= setTimeout(() => {
       this.#batchTimer = undefined;
@@ -223,6 +279,7 @@ export class LmdbBackend implements Backend {
     assert(this.#frozen === undefined, "one batch at a time");
     clearTimeout(this.#batchTimer);
     this.#batchTimer = undefined;
+    if (this.#batchesPaused) return;
     if (this.#visibleIndex === this.#durableIndex && this.#active.rows === 0) {
       this.#flushWanted = false;
       return this.#becomeIdle();
@@ -248,8 +305,9 @@ export class LmdbBackend implements Backend {
       return;
     }
     const environment = this.#base.environment;
-    const hasLonger = layersHaveLonger([frozen.overlay], environment);
-    environment.commit({ ...frozen, hasLonger, installs: false }).then(
+    const overlays = [frozen.overlay];
+    const hasLonger = layersHaveLonger(overlays, environment);
+    environment.commit({ overlays, index: frozen.index, hasLonger, installs: false }).then(
       () => this.#endBatch(frozen),
       (cause: unknown) => {
         this.#faultOf(cause);
@@ -265,8 +323,10 @@ export class LmdbBackend implements Backend {
       this.#frozen = undefined;
       this.#layers = [this.#active];
       this.#durableIndex = frozen.index;
+      this.#defragmentation?.work.committed(frozen);
     }
     if (this.#frozen !== undefined) return;
+    if (this.#batchesPaused) return this.#becomeIdle();
     const full = this.#active.rows >= LIMITS.backendBatchRowsMax;
     if (full || this.#flushWanted || this.#state === "closing") this.#startBatch();
     else if (this.#active.rows > 0 || this.#visibleIndex > this.#durableIndex)

@@ -76,7 +76,8 @@ export class LmdbShadow implements ShadowBackend {
       try {
         this.#environment.refresh();
         const hasLonger = layersHaveLonger([overlay], this.#environment);
-        await this.#environment.commit({ overlay, index, hasLonger, installs: index !== 0 });
+        const overlays = [overlay];
+        await this.#environment.commit({ overlays, index, hasLonger, installs: index !== 0 });
       } catch (cause) {
         this.#fault = cause;
       }

@@ -107,6 +107,12 @@ export interface Backend extends BackendReader {
    */
   shadow(): ShadowBackend;
   sizes(): BackendSizes;
+  /**
+   * Gives space that holds no rows back to the system, if the store keeps such. Content and marks
+   * don't change; reads, pins and applies go on meanwhile, and a crash loses nothing. Rejects with
+   * `BackendError` when it couldn't be done; the store goes on as it was.
+   */
+  defragment(): Promise<void>;
   /** Flushes, waits, and gives the files back. */
   close(): Promise<void>;
 }

@@ -174,6 +174,10 @@ export class MemoryBackend implements Backend {
     return { totalBytes: this.#tables.bytes, inUseBytes: this.#tables.bytes };
   }
 
+  async defragment(): Promise<void> {
+    this.#assertUsable();
+  }
+
   async close(): Promise<void> {
     this.flush();
     this.#state = "closed";

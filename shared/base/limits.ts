@@ -89,6 +89,9 @@ export const LIMITS = {
   backendPendingRowsMax: 20_000,
   backendPendingBytesMax: 64 * MIB,
 
+  /** Batches that a defragmentation keeps for its copy, past which writes wait for the copy. */
+  defragmentBytesMax: 256 * MIB,
+
   /** Rows and bytes that one synchronous stretch may read or write before it yields to the event loop. */
   stretchRowsMax: 10_000,
   stretchBytesMax: 4 * MIB,
@@ -182,6 +185,11 @@ export const LIMITS = {
   /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,
   snapshotWindowChunks: 8,
+  /**
+   * A chunk that a snapshot file may hold: a chunk ends behind the row that fills it, and a row is at
+   * most the longest key and a request's value.
+   */
+  snapshotFileChunkBytesMax: 640 * MIB,
   /** Snapshots that a leader sends at a time: each pins a view of the store. */
   snapshotStreamsMax: 2,
 

@@ -208,6 +208,23 @@ export interface MaintenanceService {
   ): Promise<{ header: Header; alarms: PeerStatus["alarms"] }>;
   status(call: CallContext): Promise<PeerStatus>;
   hashKv(revision: number, call: CallContext): Promise<{ header: Header } & HashResult>;
+  /** A checksum of everything that this member stores: for tests of storage, not for comparing members. */
+  hash(call: CallContext): Promise<{ header: Header; hash: number }>;
+  /** Makes this member's database as small as its content; it serves meanwhile. */
+  defragment(call: CallContext): Promise<void>;
+  /** A snapshot file (`state/snapshot-file.ts`) in pieces, of one state; the member serves meanwhile. */
+  snapshot(call: CallContext): AsyncIterable<SnapshotPart>;
+  /** Etcd's steps of a downgrade; `version` of the answer: the cluster's. */
+  downgrade(
+    request: { readonly action: "validate" | "enable" | "cancel"; readonly version: string },
+    call: CallContext,
+  ): Promise<{ header: Header; version: string }>;
+}
+
+export interface SnapshotPart {
+  readonly bytes: Bytes;
+  /** About how many bytes follow; 0 with the last part. */
+  readonly remainingBytes: number;
 }
 
 /**

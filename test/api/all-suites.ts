@@ -5,6 +5,7 @@ import { GatewayChannel } from "../support/gateway-channel.ts";
 import { GrpcChannel, type RpcChannel } from "../support/rpc-channel.ts";
 import type { ApiSuite, Target } from "./api-suite.ts";
 import { lease } from "./suites/lease.ts";
+import { maintenance } from "./suites/maintenance.ts";
 import { rangeBasics, rangeRevisions, rangeSorting, rangeStream } from "./suites/range.ts";
 import { badRequests, clusterWide, headers, health, members } from "./suites/service.ts";
 import { txnCompares, txnEffects, txnRefusals, txnRefusedRange } from "./suites/txn.ts";
@@ -27,6 +28,7 @@ export const GATEWAY_SUITES: readonly ApiSuite[] = [
   lease,
   headers,
   members,
+  maintenance,
   txnRefusedRange,
 ];
 

@@ -1,8 +1,12 @@
 /** Debian's etcdctl (API version 3), unchanged, against a target: what an operator types. */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Child } from "../support/child.ts";
 import type { Cluster } from "../support/cluster.ts";
+import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
 import { clusterForSuite } from "./interop-suite.ts";
 
 const ENV = { ETCDCTL_API: "3" };
@@ -200,5 +204,39 @@ export function etcdctlSuite(members: number, start: () => Promise<Cluster>): vo
     expect(line).toBe(`compacted revision ${revision}`);
     const outcome = await run(cluster().addresses[0] ?? "", ["get", "x", `--rev=${revision - 1}`]);
     expect(outcome.stderr).toContain("required revision has been compacted");
+  });
+
+  test("defrag and endpoint hashkv answer for every member, with one hash", async () => {
+    await ctl("put", "maintain/a", "1");
+    const defragmented = await ctl("defrag");
+    expect(defragmented.length).toBe(members);
+    for (const line of defragmented) expect(line).toMatch(/^Finished defragmenting etcd member/);
+    const hashes = await ctl("endpoint", "hashkv");
+    expect(hashes.length).toBe(members);
+    for (const line of hashes) expect(line).toMatch(/^127\.0\.0\.1:\d+, \d+$/);
+    expect(new Set(hashes.map((line) => line.split(", ")[1])).size).toBe(1);
+    expect(await ctl("get", "maintain/a", "--print-value-only")).toEqual(["1"]);
+  });
+
+  test("snapshot save writes a file that ends with the hash of what stands before", async () => {
+    await ctl("put", "saved/a", "1");
+    const directory = makeTempDir("snapshot");
+    try {
+      const path = join(directory, "saved.db");
+      const outcome = await run(cluster().addresses[0] ?? "", ["snapshot", "save", path]);
+      expect(outcome.code, outcome.stderr).toBe(0);
+      expect(outcome.stdout).toContain(`Snapshot saved at ${path}`);
+      const file = readFileSync(path);
+      expect(file.length % 512).toBe(32);
+      const digest = createHash("sha256").update(file.subarray(0, -32)).digest();
+      expect(Buffer.compare(file.subarray(-32), digest)).toBe(0);
+    } finally {
+      removeTempDir(directory);
+    }
+  });
+
+  test("alarm list and disarm", async () => {
+    expect(await ctl("alarm", "list")).toEqual([]);
+    expect(await ctl("alarm", "disarm")).toEqual([]);
   });
 }

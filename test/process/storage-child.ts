@@ -1,8 +1,8 @@
 /**
  * A process that writes to a member's storage as fast as it can until it is killed, and prints the
  * highest index that is durable in its log: `node storage-child.ts DIRECTORY`. Entry i puts i under
- * key i mod KEYS. Some entries are deleted again, snapshots are installed and the log is compacted
- * on the way.
+ * key i mod KEYS. Some entries are deleted again, snapshots are installed, the log is compacted and
+ * the database is defragmented again and again on the way.
  */
 import { writeSync } from "node:fs";
 import { openStorage } from "../../node-runner/data-dir/storage.ts";
@@ -114,6 +114,13 @@ async function main(dataDir: string): Promise<void> {
     if (sequence % 400 === 0) void install();
     else append();
   };
+  const defragment = async (): Promise<void> => {
+    for (;;) {
+      await backend.defragment();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  void defragment();
   append();
 }
 

@@ -180,6 +180,9 @@ class SimBackend implements Backend {
   sizes(): BackendSizes {
     return this.#base.sizes();
   }
+  defragment(): Promise<void> {
+    return this.#base.defragment();
+  }
   close(): Promise<void> {
     return Promise.resolve();
   }

@@ -188,6 +188,12 @@ export class MemoryServices implements Services {
       })),
     alarm: () => Promise.reject(rpcError("unknownMethod")),
     hashKv: () => Promise.reject(rpcError("unknownMethod")),
+    hash: () => Promise.reject(rpcError("unknownMethod")),
+    defragment: () => Promise.reject(rpcError("unknownMethod")),
+    downgrade: () => Promise.reject(rpcError("unknownMethod")),
+    snapshot: () => {
+      throw rpcError("unknownMethod");
+    },
   };
 
   readonly watch: Services["watch"] = {

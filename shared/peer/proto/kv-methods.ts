@@ -5,13 +5,8 @@ import type { KeyValue } from "../../mvcc/types.ts";
 import type { CallContext, KvService, RangeAnswer } from "../services.ts";
 import { decodePutRequest, decodeRangeRequest } from "./decode.ts";
 import { encodePutResponse, encodeRangeResponse } from "./encode.ts";
-import {
-  streaming,
-  unary,
-  type AnswerSink,
-  type ProtoMethod,
-  type StreamHandler,
-} from "./method.ts";
+import { streaming, unary, type AnswerSink, type ProtoMethod } from "./method.ts";
+import { pullStream } from "./pull-stream.ts";
 import { headerMessage, keyValueMessage, opResultMessage, rangeMessage } from "./replies.ts";
 import {
   clampToSafe,
@@ -36,7 +31,8 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
     RangeStream: streaming(
       "serverStream",
       KV.method.rangeStream,
-      (sink: AnswerSink<Chunk>, call) => rangeStream(kv, sink, call),
+      (sink: AnswerSink<Chunk>, call) =>
+        pullStream(sink, (request: RangeRequest) => rangeStream(kv, request, call)),
       {
         message: ({ kvs, last }) => ({
           rangeResponse:
@@ -91,40 +87,15 @@ interface Chunk {
   readonly last: RangeAnswer | undefined;
 }
 
-/** Pulls chunks as fast as the client takes them. */
 function rangeStream(
   kv: KvService,
-  sink: AnswerSink<Chunk>,
+  request: RangeRequest,
   call: CallContext,
-): StreamHandler<RangeRequest> {
-  let isOver = false;
-  let wake: (() => void) | undefined;
-  const pump = async (request: RangeRequest): Promise<void> => {
-    const query = rangeOpOf(request);
-    if (query.sortOrder !== "none" || query.sortTarget !== "key") throw rpcError("rangeStreamSort");
-    if (hasRevisionFilter(query)) throw rpcError("rangeStreamFilter");
-    for await (const chunk of kv.rangeStream(query, { serializable: request.serializable }, call)) {
-      if (isOver) return;
-      if (sink.send(chunk)) continue;
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-  };
-  return {
-    receive: (request) => {
-      pump(request).then(
-        () => isOver || sink.end(),
-        (error: unknown) => isOver || sink.end(error),
-      );
-    },
-    halfClose: () => undefined,
-    drained: () => wake?.(),
-    closed: () => {
-      isOver = true;
-      wake?.();
-    },
-  };
+): AsyncIterable<Chunk> {
+  const query = rangeOpOf(request);
+  if (query.sortOrder !== "none" || query.sortTarget !== "key") throw rpcError("rangeStreamSort");
+  if (hasRevisionFilter(query)) throw rpcError("rangeStreamFilter");
+  return kv.rangeStream(query, { serializable: request.serializable }, call);
 }
 
 function hasRevisionFilter(query: {

@@ -2,12 +2,7 @@
  * etcd's API over the services: every method that exists so far, by service and name. What isn't
  * here is answered Unimplemented by the doors.
  */
-import {
-  Cluster,
-  Maintenance,
-  Watch,
-  type WatchRequest,
-} from "../../api/gen/etcdserverpb/rpc_pb.js";
+import { Cluster, Watch, type WatchRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
 import {
   Health,
   HealthCheckResponse_ServingStatus,
@@ -17,6 +12,7 @@ import type { CallContext, Services, WatchResponse, WatchService } from "../serv
 import { encodeWatchResponse } from "./encode.ts";
 import { kvMethods } from "./kv-methods.ts";
 import { leaseMethods } from "./lease-methods.ts";
+import { maintenanceMethods } from "./maintenance-methods.ts";
 import {
   streaming,
   unary,
@@ -24,15 +20,8 @@ import {
   type ProtoMethod,
   type StreamHandler,
 } from "./method.ts";
-import {
-  alarmMessage,
-  headerMessage,
-  headerWithoutRevision,
-  memberMessage,
-  statusMessage,
-  watchMessage,
-} from "./replies.ts";
-import { alarmChangeOf, clampToSafe, watchCreateOf } from "./requests.ts";
+import { headerWithoutRevision, memberMessage, watchMessage } from "./replies.ts";
+import { watchCreateOf } from "./requests.ts";
 
 export type ProtoServices = Readonly<Record<string, Readonly<Record<string, ProtoMethod>>>>;
 
@@ -63,32 +52,7 @@ export function protoServices(services: Services): ProtoServices {
         },
       ),
     },
-    "etcdserverpb.Maintenance": {
-      Alarm: unary(
-        Maintenance.method.alarm,
-        (request, call) => services.maintenance.alarm(alarmChangeOf(request), call),
-        { message: alarmMessage },
-      ),
-      Status: unary(
-        Maintenance.method.status,
-        (_request, call) => services.maintenance.status(call),
-        {
-          message: statusMessage,
-        },
-      ),
-      HashKV: unary(
-        Maintenance.method.hashKV,
-        ({ revision }, call) => services.maintenance.hashKv(clampToSafe(revision), call),
-        {
-          message: (answer) => ({
-            header: headerMessage(answer.header),
-            hash: answer.hash,
-            compactRevision: BigInt(answer.compactRevision),
-            hashRevision: BigInt(answer.hashRevision),
-          }),
-        },
-      ),
-    },
+    "etcdserverpb.Maintenance": maintenanceMethods(services.maintenance),
     "grpc.health.v1.Health": healthMethods(),
   };
 }

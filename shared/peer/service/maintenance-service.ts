@@ -1,8 +1,22 @@
-/** What operators ask of one peer: its status, and the hash of its key-values. */
-import { errorText, rpcError } from "../../api/errors.ts";
-import type { CallContext, Header, MaintenanceService, PeerStatus } from "../services.ts";
+/**
+ * What operators ask of one peer: its status, alarms, hashes, a snapshot of its state, a smaller
+ * database.
+ */
+import { errorText, RpcError, rpcError } from "../../api/errors.ts";
+import { BackendError } from "../../backend/backend.ts";
 import type { HashResult } from "../../mvcc/store.ts";
+import { openTableHash } from "../../mvcc/table-hash.ts";
+import { chunksOf, markOf } from "../consensus/snapshots.ts";
+import type {
+  CallContext,
+  Header,
+  MaintenanceService,
+  PeerStatus,
+  SnapshotPart,
+} from "../services.ts";
+import { fileOf } from "../state/snapshot-file.ts";
 import type { ServiceContext } from "./context.ts";
+import { checkDowngrade } from "./downgrade.ts";
 import { headerOnly } from "./kv-service.ts";
 import type { Quota } from "./quota.ts";
 import { runCursor } from "./range-reader.ts";
@@ -67,5 +81,53 @@ export function createMaintenanceService(
       const result = await runCursor(cursor, context.state, context.host);
       return { header: context.header(), ...result };
     },
+
+    async hash() {
+      const { state, host } = context;
+      const hash = await runCursor(openTableHash(state.backend.pin()), state, host);
+      return { header: context.header(), hash };
+    },
+
+    async defragment() {
+      const { state, host } = context;
+      host.report("info", "defragmentation begins", { ...state.backend.sizes() });
+      try {
+        await state.backend.defragment();
+      } catch (cause) {
+        if (!(cause instanceof BackendError)) throw cause;
+        throw new RpcError("unknown", cause.message, { cause });
+      }
+      host.report("info", "defragmentation is done", { ...state.backend.sizes() });
+    },
+
+    snapshot: () => snapshotParts(context),
+
+    async downgrade({ action, version }, call) {
+      const answer = () => ({ header: context.header(), version: checkDowngrade(action, version) });
+      return context.atReadPoint({ serializable: false }, call, answer);
+    },
   };
+}
+
+/** Of the state as it is when the first part is asked for. */
+async function* snapshotParts(
+  context: ServiceContext,
+): AsyncGenerator<SnapshotPart, void, undefined> {
+  const { state, host, config } = context;
+  const header = { clusterId: config.clusterId, leaderTerm: 0, mark: markOf(state) };
+  let remainingBytes = state.backend.sizes().inUseBytes;
+  const view = state.backend.pin();
+  try {
+    let held: Uint8Array | undefined;
+    for await (const bytes of fileOf(chunksOf(view, header, host), host)) {
+      if (held !== undefined) {
+        remainingBytes = Math.max(1, remainingBytes - held.length);
+        yield { bytes: held, remainingBytes };
+      }
+      held = bytes;
+    }
+    if (held !== undefined) yield { bytes: held, remainingBytes: 0 };
+  } finally {
+    view.release();
+  }
 }

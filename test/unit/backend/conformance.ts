@@ -571,6 +571,7 @@ async function randomRun(backend: Backend, prng: Prng, replay: string): Promise<
   const sortedRows = (table: Table) =>
     [...(model.get(table) as Map<string, Row>).values()].sort((a, b) => compareBytes(a[0], b[0]));
   let pinned: { pin: ReturnType<Backend["pin"]>; rows: Row[] } | undefined;
+  const defragmentations: Promise<void>[] = [];
   for (let step = 0; step < 300; step += 1) {
     const table = prng.pick(tables);
     backend.apply(backend.visibleIndex + prng.below(2), (writer) => {
@@ -595,6 +596,7 @@ async function randomRun(backend: Backend, prng: Prng, replay: string): Promise<
       }
     });
     if (prng.chance(0.1)) backend.flush();
+    if (prng.chance(0.03)) defragmentations.push(backend.defragment());
     // Lets a backend's background work run between the steps.
     if (prng.chance(0.2)) await new Promise((resolve) => setImmediate(resolve));
     const options = randomRange(prng);
@@ -615,6 +617,11 @@ async function randomRun(backend: Backend, prng: Prng, replay: string): Promise<
       pinned?.pin.release();
       pinned = { pin: backend.pin(), rows: sortedRows("key") };
     }
+  }
+  await Promise.all(defragmentations);
+  for (const table of tables) {
+    const expected = modelRange(sortedRows(table), {});
+    expect(rowsOf(backend, table), `${replay}, defragmented`).toEqual(expected);
   }
   pinned?.pin.release();
 }
