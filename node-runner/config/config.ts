@@ -35,6 +35,8 @@ export interface Config extends TlsConfig {
   readonly heartbeatMilliseconds: number;
   readonly electionMilliseconds: number;
   readonly initialElectionTickAdvance: boolean;
+  readonly strictReconfigCheck: boolean;
+  readonly learnersMax: number;
   readonly snapshotCount: number;
   readonly snapshotCatchUpEntries: number;
   readonly quotaBytes: number;
@@ -227,7 +229,6 @@ function check(
       `--election-timeout (${electionMilliseconds} ms) must be at least 5 times --heartbeat-interval (${heartbeatMilliseconds} ms)`,
     );
   }
-  values.boolean("strict-reconfig-check");
   values.integer("bootstrap-defrag-threshold-megabytes", { min: 0, max: COUNT_MAX });
   const listening = listeners(values);
   const tlsWarnings: string[] = [];
@@ -241,6 +242,8 @@ function check(
     heartbeatMilliseconds,
     electionMilliseconds,
     initialElectionTickAdvance: values.boolean("initial-election-tick-advance"),
+    strictReconfigCheck: values.boolean("strict-reconfig-check"),
+    learnersMax: values.integer("max-learners", { min: 0, max: 1000 }),
     snapshotCount: values.integer("snapshot-count", { min: 1, max: COUNT_MAX }),
     snapshotCatchUpEntries: values.integer("snapshot-catchup-entries", { min: 0, max: COUNT_MAX }),
     quotaBytes: values.integer("quota-backend-bytes", { min: -COUNT_MAX, max: COUNT_MAX }),

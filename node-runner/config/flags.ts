@@ -29,6 +29,7 @@ export const FLAGS: readonly Flag[] = [
   ]),
   flag("initial-cluster-token", "text", "etcd-cluster", "Tells clusters apart at bootstrap."),
   flag("strict-reconfig-check", "boolean", "true", "Refuses changes that would lose the quorum."),
+  flag("max-learners", "integer", String(LIMITS.learnersMax), "Learners that may be members."),
   flag("force-new-cluster", "boolean", "false", "Makes this member a cluster of its own."),
   flag("heartbeat-interval", "milliseconds", String(LIMITS.tickMilliseconds), "Of the leader."),
   flag("election-timeout", "milliseconds", "1000", "Silence after which members elect anew."),
@@ -93,7 +94,7 @@ export const ABSENT_FLAGS: ReadonlySet<string> = new Set(
   (
     "grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout " +
     "socket-reuse-port socket-reuse-address raft-read-timeout raft-write-timeout " +
-    "memory-mlock max-learners discovery-srv discovery-srv-name discovery-fallback " +
+    "memory-mlock discovery-srv discovery-srv-name discovery-fallback " +
     "discovery-endpoints discovery-token discovery-dial-timeout " +
     "discovery-request-timeout discovery-keepalive-time discovery-keepalive-timeout " +
     "discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert " +

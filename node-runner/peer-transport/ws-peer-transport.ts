@@ -39,6 +39,8 @@ export class WsPeerTransport implements PeerTransport {
     call: () => Promise.reject(new Error("not started")),
     snapshot: () => Promise.reject(new Error("not started")),
     unreachable: () => {},
+    isRemoved: () => false,
+    removed: () => {},
   };
   readonly #options: WsPeerTransportOptions;
   readonly #listener: PeerListener;

@@ -98,6 +98,15 @@ export const LIMITS = {
   /** Rows that one step of the removal after a compaction touches (etcd: --compaction-batch-limit). */
   compactionRowsPerStep: 1000,
 
+  /** Learners of a cluster (etcd: --max-learners). */
+  learnersMax: 1,
+  /** A learner may be promoted once it has this share of the leader's log (etcd: readyPercentThreshold). */
+  learnerReadyShare: 0.9,
+  /** A member counts for a change of the members once it was connected so long (etcd: HealthInterval). */
+  memberHealthMilliseconds: 5000,
+  /** Peer URLs of one member. */
+  memberUrlsMax: 64,
+
   /** Backend size at which NOSPACE is raised (etcd: --quota-backend-bytes, 0 means 2 GiB). */
   quotaBytes: 2048 * MIB,
 

@@ -34,8 +34,8 @@ export interface Host {
   sha256(): Hasher;
   report(level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>): void;
   /**
-   * The peer can't go on (a broken invariant, a storage fault, its removal): stop it, never answer
-   * again.
+   * The peer can't go on: stop it, never answer again. After a broken invariant or a storage fault
+   * at once; after its removal from the cluster (`MemberRemovedError`) in good order.
    */
   fatal(error: Error): void;
 }
@@ -87,4 +87,11 @@ export interface PeerInbox {
    */
   snapshot(from: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void>;
   unreachable(to: NodeId): void;
+  /**
+   * True once links of this member are to be refused, because it was removed from the cluster: the
+   * transport tells it so. Asked at each new link, and of those that are there after `setPeers`.
+   */
+  isRemoved(from: NodeId): boolean;
+  /** `by` has refused a link because this member was removed. */
+  removed(by: NodeId): void;
 }

@@ -4,6 +4,7 @@
  */
 import { RpcError } from "../api/errors.ts";
 import type { LinkAnswer, LinkFailure, LinkRequest } from "../wire/link.ts";
+import { learnerRefusal } from "./learner-rules.ts";
 import type { CallContext, Services } from "./services.ts";
 
 /** The answer of the service that `request` names; rejects with what the service throws. */
@@ -13,6 +14,9 @@ export function performLinkCall(
   call: CallContext,
 ): Promise<LinkAnswer> {
   const { kv, cluster, maintenance } = services;
+  const takesAnyState = request.method === "range" && request.serializable;
+  const refusal = learnerRefusal(services, takesAnyState || request.method === "status");
+  if (refusal !== undefined) return Promise.reject(refusal);
   switch (request.method) {
     case "range":
       return kv

@@ -23,6 +23,7 @@ import { LINK_VERSION } from "../wire/link.ts";
 import type { WriteIdentity } from "../wire/command.ts";
 import type { LinkCallFrame, LinkReplyFrame } from "../wire/link.ts";
 import { linkFailure, performLinkCall } from "./link-calls.ts";
+import { learnerRefusal } from "./learner-rules.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
 import type { CallContext, Services, WatchResponse, WatchStream } from "./services.ts";
 
@@ -282,6 +283,12 @@ class Session implements LinkSession {
     if (this.#streams.size >= LIMITS.linkStreamsMax) {
       const text = `at most ${LIMITS.linkStreamsMax} watch streams may be open on a link`;
       const failure = linkFailure(new RpcError("resourceExhausted", text), false);
+      this.#reply({ kind: "watchEnd", stream: number, failure });
+      return;
+    }
+    const refusal = learnerRefusal(this.#services, false);
+    if (refusal !== undefined) {
+      const failure = linkFailure(refusal, false);
       this.#reply({ kind: "watchEnd", stream: number, failure });
       return;
     }

@@ -20,9 +20,20 @@ export interface PeerConfig {
   readonly clientUrls: readonly string[];
   /**
    * The members of a new cluster, this one included; ignored when the backend already holds a
-   * membership.
+   * membership. Empty: this peer joins a running cluster, and gets its members with a snapshot.
    */
   readonly bootstrapMembers: readonly PeerMember[];
+  /** Where a peer that joins finds the others until then. */
+  readonly joinThrough: readonly PeerMember[];
+  /**
+   * Makes this peer the only member, with the data it has, at the start: for a cluster that has
+   * lost its quorum for good. The other members must not run any more.
+   */
+  readonly forceNewCluster: boolean;
+  /** Refuses changes of the members that would endanger the quorum. */
+  readonly strictReconfigCheck: boolean;
+  /** Learners that a cluster may have when this peer proposes one. */
+  readonly learnersMax: number;
   readonly tickMilliseconds: number;
   readonly electionTicks: number;
   readonly requestBytesMax: number;

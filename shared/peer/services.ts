@@ -170,11 +170,33 @@ export interface Member {
   readonly isLearner: boolean;
 }
 
+/** All members as they are after the call. */
+export interface MembersAnswer {
+  readonly header: Header;
+  readonly members: readonly Member[];
+}
+
+/**
+ * Changes of the members go one after the other; each is refused when it would endanger the quorum
+ * (`PeerConfig.strictReconfigCheck`), and answered once it is applied here. They may be asked of
+ * any member that votes.
+ */
 export interface ClusterService {
-  memberList(
-    options: { linearizable: boolean },
+  memberList(options: { linearizable: boolean }, call: CallContext): Promise<MembersAnswer>;
+  memberAdd(
+    options: { peerUrls: readonly string[]; isLearner: boolean },
     call: CallContext,
-  ): Promise<{ header: Header; members: readonly Member[] }>;
+  ): Promise<MembersAnswer & { member: Member }>;
+  /** Its id never comes back. */
+  memberRemove(id: bigint, call: CallContext): Promise<MembersAnswer>;
+  memberUpdate(
+    options: { id: bigint; peerUrls: readonly string[] },
+    call: CallContext,
+  ): Promise<MembersAnswer>;
+  /** Gives a learner a vote, once its log is nearly as long as the leader's. */
+  memberPromote(id: bigint, call: CallContext): Promise<MembersAnswer>;
+  /** True while this peer is a learner: its doors refuse most calls (`learner-rules.ts`). */
+  isLearner(): boolean;
 }
 
 export interface PeerStatus {
@@ -219,6 +241,8 @@ export interface MaintenanceService {
     request: { readonly action: "validate" | "enable" | "cancel"; readonly version: string },
     call: CallContext,
   ): Promise<{ header: Header; version: string }>;
+  /** Hands leadership to a voter; resolves once that one leads. Asked of the leader only. */
+  moveLeader(target: bigint, call: CallContext): Promise<void>;
 }
 
 export interface SnapshotPart {

@@ -11,13 +11,15 @@ import { markOf, Snapshots } from "./consensus/snapshots.ts";
 import type { Host, PeerInbox } from "./host.ts";
 import { MemberPublisher } from "./member-publisher.ts";
 import type { Peer, PeerConfig, StartPeer } from "./peer.ts";
-import { createClusterService } from "./service/cluster-service.ts";
+import { MembershipKeeper } from "./membership-keeper.ts";
+import { ClusterMembers } from "./service/cluster-service.ts";
 import { Compactor } from "./service/compactor.ts";
 import { ServiceContext } from "./service/context.ts";
 import { createKvService } from "./service/kv-service.ts";
 import { LeaseKeeper } from "./service/lease-keeper.ts";
 import { ReplicatedLeases } from "./service/lease-service.ts";
 import { createMaintenanceService } from "./service/maintenance-service.ts";
+import { MemberHealth } from "./service/member-health.ts";
 import { Quota } from "./service/quota.ts";
 import { WatchStreams } from "./service/watch-service.ts";
 import type { Services } from "./services.ts";
@@ -40,6 +42,9 @@ class RunningPeer implements Peer {
   readonly #watches: WatchStreams;
   readonly #compactor: Compactor;
   readonly #publisher: MemberPublisher;
+  readonly #membership: MembershipKeeper;
+  readonly #health: MemberHealth;
+  readonly #cluster: ClusterMembers;
   #stopping: Promise<void> | undefined;
 
   constructor(host: Host, config: PeerConfig) {
@@ -67,6 +72,7 @@ class RunningPeer implements Peer {
       listener: {
         leadershipChanged: () => this.#reviewLeadership(),
         applied: () => this.#applied(),
+        membersChanged: () => this.#membership.changed(),
         ticked: (now) => this.#ticked(now),
         snapshotWanted: (message) => this.#snapshots.send(message),
       },
@@ -79,6 +85,9 @@ class RunningPeer implements Peer {
     this.#leases = new ReplicatedLeases(context, { keeper: this.#keeper, quota });
     this.#watches = new WatchStreams(context, numberOf(host.randomBytes(4)));
     this.#publisher = new MemberPublisher(context);
+    this.#membership = new MembershipKeeper(context);
+    this.#health = new MemberHealth(host, state, config.memberId);
+    this.#cluster = new ClusterMembers(context, this.#health);
     this.#snapshots = new Snapshots({
       host,
       state,
@@ -95,10 +104,10 @@ class RunningPeer implements Peer {
       kv: createKvService(context, { quota, compactor: this.#compactor }),
       lease: this.#leases,
       watch: this.#watches,
-      cluster: createClusterService(context),
+      cluster: this.#cluster,
       maintenance: createMaintenanceService(context, quota),
     };
-    this.#open(self);
+    this.#open();
   }
 
   raftStatus(): ReturnType<Peer["raftStatus"]> {
@@ -114,15 +123,9 @@ class RunningPeer implements Peer {
     return this.#stopping;
   }
 
-  #open(self: NodeId): void {
-    const { members } = this.#state.members;
+  #open(): void {
     this.#host.transport.inbox = this.#inbox();
-    this.#host.transport.setPeers(
-      members
-        .filter((member) => String(member.id) !== self)
-        .map((member) => ({ id: String(member.id), peerUrls: member.peerUrls })),
-    );
-    if (members.length === 1) this.#consensus.with((raft) => raft.campaign());
+    this.#membership.start();
     this.#compactor.start();
     this.#publisher.start();
   }
@@ -130,9 +133,12 @@ class RunningPeer implements Peer {
   #inbox(): PeerInbox {
     return {
       messages: (_from, messages) => this.#consensus.receive(messages),
-      call: (_from, call) => this.#leases.answer(call),
+      call: (_from, call) =>
+        call.kind === "memberPromote" ? this.#cluster.answer(call) : this.#leases.answer(call),
       snapshot: (from, _mark, chunks) => this.#snapshots.receive(from, chunks),
       unreachable: (to) => this.#consensus.with((raft) => raft.reportUnreachable(to)),
+      isRemoved: (from) => this.#membership.isRemoved(from),
+      removed: (by) => this.#membership.removedBy(by),
     };
   }
 
@@ -149,6 +155,8 @@ class RunningPeer implements Peer {
 
   #ticked(now: number): void {
     this.#keeper.ticked(now);
+    this.#health.ticked(now);
+    this.#membership.ticked(now);
     this.#watches.ticked(now);
     this.#publisher.ticked();
   }
@@ -156,6 +164,7 @@ class RunningPeer implements Peer {
   #stateReplaced(): void {
     this.#state.reload(this.#host.now());
     this.#consensus.stateReplaced();
+    this.#membership.changed();
     this.#compactor.resume();
     this.#watches.catchUpSoon();
   }
@@ -163,6 +172,7 @@ class RunningPeer implements Peer {
   async #stop(): Promise<void> {
     await this.#handOver();
     this.#leases.stop();
+    this.#cluster.stop();
     this.#watches.stop();
     this.#compactor.stop();
     this.#publisher.stop();

@@ -9,7 +9,7 @@
  *
  *   byte      version (1)
  *   byte      kind: 1 put, 2 deleteRange, 3 txn, 4 compact, 5 leaseGrant, 6 leaseRevoke, 7 alarm, 8 memberAttributes,
- *             9 clusterVersion
+ *             9 clusterVersion, 10 memberAdd, 11 memberRemove, 12 memberPromote, 13 memberUpdate
  *   byte      flags: 1 a request id follows, 2 a write identity follows
  *   [request  24 bytes: member, incarnation, sequence, 8 bytes each, big-endian]
  *   [identity bytes client, number sequence, number floor]
@@ -49,6 +49,10 @@ const KINDS = {
   alarm: 7,
   memberAttributes: 8,
   clusterVersion: 9,
+  memberAdd: 10,
+  memberRemove: 11,
+  memberPromote: 12,
+  memberUpdate: 13,
 } as const satisfies Record<Command["kind"], number>;
 
 /** The entry can't be read here: written by a newer version, or damaged. The peer must stop. */
@@ -200,11 +204,20 @@ function writeCommand(to: ByteWriter, command: Command): void {
     case "memberAttributes":
       to.fixed64(command.member);
       to.text(command.name);
-      to.varint(command.clientUrls.length);
-      for (const url of command.clientUrls) to.text(url);
-      return;
+      return writeTexts(to, command.clientUrls);
     case "clusterVersion":
       return to.text(command.version);
+    case "memberAdd":
+      to.fixed64(command.member);
+      to.byte(command.isLearner ? 1 : 0);
+      to.varint(command.learnersMax);
+      return writeTexts(to, command.peerUrls);
+    case "memberRemove":
+    case "memberPromote":
+      return to.fixed64(command.member);
+    case "memberUpdate":
+      to.fixed64(command.member);
+      return writeTexts(to, command.peerUrls);
     default:
       unreachable("every kind has its fields");
   }
@@ -245,9 +258,32 @@ function readCommand(from: ByteReader, kind: number): Command {
       };
     case KINDS.clusterVersion:
       return { kind: "clusterVersion", version: from.text() };
+    case KINDS.memberAdd:
+      return {
+        kind: "memberAdd",
+        member: from.uint64(),
+        isLearner: from.byte() === 1,
+        learnersMax: from.varint(),
+        peerUrls: readList(from, () => from.text()),
+      };
+    case KINDS.memberRemove:
+      return { kind: "memberRemove", member: from.uint64() };
+    case KINDS.memberPromote:
+      return { kind: "memberPromote", member: from.uint64() };
+    case KINDS.memberUpdate:
+      return {
+        kind: "memberUpdate",
+        member: from.uint64(),
+        peerUrls: readList(from, () => from.text()),
+      };
     default:
       throw new CommandError(`a log entry of unknown kind ${kind}: a newer version wrote it`);
   }
+}
+
+function writeTexts(to: ByteWriter, texts: readonly string[]): void {
+  to.varint(texts.length);
+  for (const text of texts) to.text(text);
 }
 
 /** A list whose length can't exceed what its bytes could hold. */

@@ -95,7 +95,30 @@ export type Command =
       readonly clientUrls: readonly string[];
     }
   /** The least version that all members speak; new command kinds wait for it. */
-  | { readonly kind: "clusterVersion"; readonly version: string };
+  | { readonly kind: "clusterVersion"; readonly version: string }
+  | MemberCommand;
+
+/**
+ * A change of the members. These alone are carried by raft's `membership` entries, one an entry, so
+ * that only one is under way at a time.
+ */
+export type MemberCommand =
+  | {
+      readonly kind: "memberAdd";
+      readonly member: bigint;
+      readonly peerUrls: readonly string[];
+      readonly isLearner: boolean;
+      /** Learners that the proposer's configuration allows: apply must not look at its own. */
+      readonly learnersMax: number;
+    }
+  | { readonly kind: "memberRemove"; readonly member: bigint }
+  /** A learner gets a vote. */
+  | { readonly kind: "memberPromote"; readonly member: bigint }
+  | {
+      readonly kind: "memberUpdate";
+      readonly member: bigint;
+      readonly peerUrls: readonly string[];
+    };
 
 /**
  * Who proposed, so that the proposer, and only it, finds the waiting call at apply. Unique per
@@ -121,7 +144,7 @@ export interface WriteIdentity {
   readonly floor: number;
 }
 
-/** The data of a `normal` log entry. */
+/** The data of a log entry. */
 export interface LogCommand {
   readonly request: RequestId | undefined;
   readonly identity: WriteIdentity | undefined;

@@ -1,6 +1,6 @@
 /**
- * The small requests that members send each other beside raft's messages: lease work for the
- * leader. Encoded by `peer-codec.ts`.
+ * The small requests that members send each other beside raft's messages: work for the
+ * leader, on leases and learners. Encoded by `peer-codec.ts`.
  */
 export type PeerCall =
   /**
@@ -8,12 +8,19 @@ export type PeerCall =
    * began after arrival.
    */
   | { readonly kind: "leaseRenew"; readonly ids: readonly bigint[] }
-  | { readonly kind: "leaseRemaining"; readonly id: bigint };
+  | { readonly kind: "leaseRemaining"; readonly id: bigint }
+  /** Only the leader knows how far a learner is. Answered once the change is applied or refused. */
+  | { readonly kind: "memberPromote"; readonly member: bigint };
+
+/** What the leader's lease keeper answers. */
+export type LeaseCall = Extract<PeerCall, { readonly kind: "leaseRenew" | "leaseRemaining" }>;
 
 export type PeerReply =
   /** One ttl in seconds per id, in order; 0: unknown or expired. */
   | { readonly kind: "leaseRenew"; readonly ttlSeconds: readonly number[] }
   /** Undefined: unknown lease. */
   | { readonly kind: "leaseRemaining"; readonly remainingMilliseconds: number | undefined }
+  /** Empty: done; else the text of the refusal, as the API has it. */
+  | { readonly kind: "memberPromote"; readonly refusal: string }
   /** The receiver doesn't lead, or can't tell: ask another, or later. */
   | { readonly kind: "refused"; readonly reason: "notLeader" | "noConfirmation" };

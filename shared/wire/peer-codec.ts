@@ -9,11 +9,12 @@
  *   7 snapshot  [index, term, ...membership]      8 chunk  [bytes]     9 end  []
  *  10 taken     [chunks]: so many more chunks were consumed, the sender may go on
  *  11 installed []                     12 refused [reason]
- *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining
- *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining    [2, 0 notLeader | 1 noConfirmation]
- *
+ *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining                   [2, member] memberPromote
  *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
- * range it speaks, the listener picks the highest that both do, or closes. A changed layout gets a new version.
+ *         [3, refusal] memberPromote
+ *
+ * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
+ * changed layout gets a new version.
  */
 import { assert } from "../base/assert.ts";
 import { MalformedError } from "../base/byte-reader.ts";
@@ -184,6 +185,8 @@ function callToCbor(call: PeerCall): unknown {
       return [0, call.ids.map(encodeInt64)];
     case "leaseRemaining":
       return [1, encodeInt64(call.id)];
+    case "memberPromote":
+      return [2, encodeInt64(call.member)];
   }
 }
 
@@ -201,6 +204,8 @@ function readCallOf(tag: number, fields: FieldReader): PeerCall {
       return { kind: "leaseRenew", ids: fields.list((id) => int64Of(id, "lease")) };
     case 1:
       return { kind: "leaseRemaining", id: fields.int64() };
+    case 2:
+      return { kind: "memberPromote", member: fields.id() };
     default:
       throw new WireError(`unknown call ${tag}`);
   }
@@ -214,6 +219,8 @@ function replyToCbor(reply: PeerReply): unknown {
       return [1, reply.remainingMilliseconds ?? null];
     case "refused":
       return [2, reply.reason === "notLeader" ? 0 : 1];
+    case "memberPromote":
+      return [3, reply.refusal];
   }
 }
 
@@ -240,6 +247,8 @@ function readReplyOf(tag: number, fields: FieldReader): PeerReply {
       if (reason > 1) throw new WireError(`refusal ${reason}`);
       return { kind: "refused", reason: reason === 0 ? "notLeader" : "noConfirmation" };
     }
+    case 3:
+      return { kind: "memberPromote", refusal: fields.text() };
     default:
       throw new WireError(`unknown reply ${tag}`);
   }

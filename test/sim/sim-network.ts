@@ -115,6 +115,8 @@ export class SimTransport implements PeerTransport {
     call: () => Promise.reject(new Error("not started")),
     snapshot: () => Promise.reject(new Error("not started")),
     unreachable: () => {},
+    isRemoved: () => false,
+    removed: () => {},
   };
   readonly #network: SimNetwork;
   readonly #id: NodeId;

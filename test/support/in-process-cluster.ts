@@ -42,10 +42,11 @@ class MemoryHost implements Host {
   readonly #prng: Prng;
   /** A host that has crashed or stopped calls nothing back any more. */
   alive = true;
+  readonly #detach: () => void;
 
   constructor(
     member: InProcessMember,
-    parts: { clock: Clock; prng: Prng; transport: PeerTransport },
+    parts: { clock: Clock; prng: Prng; transport: PeerTransport; detach: () => void },
   ) {
     this.#member = member;
     this.log = member.log;
@@ -53,6 +54,12 @@ class MemoryHost implements Host {
     this.transport = parts.transport;
     this.#clock = parts.clock;
     this.#prng = parts.prng;
+    this.#detach = parts.detach;
+  }
+
+  silence(): void {
+    this.alive = false;
+    this.#detach();
   }
 
   now(): number {
@@ -111,6 +118,8 @@ export class InProcessMember {
   log: MemoryLogStore;
   backend: Backend = new MemoryBackend();
   fatal: Error | undefined;
+  /** What it is started with from its next start on. */
+  config: Partial<PeerConfig> = {};
   #running: { readonly peer: Peer; readonly host: MemoryHost } | undefined;
   readonly #start: (member: InProcessMember) => { peer: Peer; host: MemoryHost };
 
@@ -153,20 +162,42 @@ export class InProcessMember {
   }
 
   #silence(): void {
-    if (this.#running !== undefined) this.#running.host.alive = false;
+    this.#running?.host.silence();
     this.#running = undefined;
   }
 }
 
 export class InProcessCluster {
-  readonly members: readonly InProcessMember[];
+  readonly members: InProcessMember[];
   readonly network: MemoryNetwork;
   readonly #clock: Clock;
+  readonly #newMember: (id: bigint, config: Partial<PeerConfig>) => InProcessMember;
 
-  constructor(members: readonly InProcessMember[], network: MemoryNetwork, clock: Clock) {
-    this.members = members;
-    this.network = network;
-    this.#clock = clock;
+  constructor(
+    members: readonly InProcessMember[],
+    parts: {
+      network: MemoryNetwork;
+      clock: Clock;
+      newMember: (id: bigint, config: Partial<PeerConfig>) => InProcessMember;
+    },
+  ) {
+    this.members = [...members];
+    this.network = parts.network;
+    this.#clock = parts.clock;
+    this.#newMember = parts.newMember;
+  }
+
+  /** Starts a member that was added under this id: empty, and told where the others are. */
+  join(id: bigint, config: Partial<PeerConfig> = {}): InProcessMember {
+    const joinThrough = this.members.map((each) => ({
+      id: each.id,
+      name: "",
+      peerUrls: [`memory:${each.id}`],
+    }));
+    const member = this.#newMember(id, { bootstrapMembers: [], joinThrough, ...config });
+    this.members.push(member);
+    member.start();
+    return member;
   }
 
   member(position: number): InProcessMember {
@@ -210,15 +241,21 @@ export function startInProcessCluster(options: InProcessOptions = {}): InProcess
   const prng = new Prng(options.seed ?? 1);
   const ids = Array.from({ length: options.members ?? 1 }, (_, place) => BigInt(place + 1));
   const bootstrapMembers = ids.map((id) => ({ id, name: `m${id}`, peerUrls: [`memory:${id}`] }));
+  const configs = new Map<bigint, Partial<PeerConfig>>();
   const start = (member: InProcessMember): { peer: Peer; host: MemoryHost } => {
     const transport = network.attach(member.nodeId);
-    const host = new MemoryHost(member, { clock, prng: prng.fork(), transport });
+    const detach = (): void => network.detach(member.nodeId);
+    const host = new MemoryHost(member, { clock, prng: prng.fork(), transport, detach });
     const peer = startPeer(host, {
       clusterId: 0xc1n,
       memberId: member.id,
       name: `m${member.id}`,
       clientUrls: [`memory:${member.id}`],
       bootstrapMembers,
+      joinThrough: [],
+      forceNewCluster: false,
+      strictReconfigCheck: true,
+      learnersMax: LIMITS.learnersMax,
       tickMilliseconds: LIMITS.tickMilliseconds,
       electionTicks: LIMITS.electionTicks,
       requestBytesMax: LIMITS.requestBytesMax,
@@ -228,11 +265,17 @@ export function startInProcessCluster(options: InProcessOptions = {}): InProcess
       catchUpEntries: LIMITS.catchUpEntries,
       progressNotifyMilliseconds: 600_000,
       ...options.config,
+      ...configs.get(member.id),
+      ...member.config,
     });
     return { peer, host };
   };
   const flush = options.explicitFlush === true ? "explicit" : "atOnce";
-  const members = ids.map((id) => new InProcessMember(id, new MemoryLogStore({ flush }), start));
+  const newMember = (id: bigint, config: Partial<PeerConfig>): InProcessMember => {
+    configs.set(id, config);
+    return new InProcessMember(id, new MemoryLogStore({ flush }), start);
+  };
+  const members = ids.map((id) => newMember(id, {}));
   for (const member of members) member.start();
-  return new InProcessCluster(members, network, clock);
+  return new InProcessCluster(members, { network, clock, newMember });
 }

@@ -13,6 +13,8 @@ const NO_INBOX: PeerInbox = {
   call: () => Promise.reject(new Error("not started")),
   snapshot: () => Promise.reject(new Error("not started")),
   unreachable: () => {},
+  isRemoved: () => false,
+  removed: () => {},
 };
 
 export class MemoryNetwork {
@@ -63,7 +65,10 @@ export class MemoryNetwork {
   deliver(from: NodeId, to: NodeId, messages: readonly Message[]): void {
     this.#clock.defer(() => {
       const passed = messages.filter((message) => this.filter(message));
-      if (passed.length > 0) this.inboxOf(from, to)?.messages(from, passed);
+      const inbox = passed.length > 0 ? this.inboxOf(from, to) : undefined;
+      if (inbox === undefined) return;
+      if (!inbox.isRemoved(from)) return inbox.messages(from, passed);
+      this.inboxOf(to, from)?.removed(to);
     });
   }
 }
@@ -101,6 +106,8 @@ class MemoryTransport implements PeerTransport {
   }
 
   idleMilliseconds(id: NodeId): number | undefined {
-    return this.#network.inboxOf(id, this.#self) === undefined ? undefined : 0;
+    const network = this.#network;
+    const there = network.inboxOf(this.#self, id) !== undefined;
+    return there && network.inboxOf(id, this.#self) !== undefined ? 0 : undefined;
   }
 }

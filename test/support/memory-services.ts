@@ -156,6 +156,11 @@ export class MemoryServices implements Services {
   };
 
   readonly cluster: Services["cluster"] = {
+    isLearner: () => false,
+    memberAdd: () => Promise.reject(rpcError("unknownMethod")),
+    memberRemove: () => Promise.reject(rpcError("unknownMethod")),
+    memberUpdate: () => Promise.reject(rpcError("unknownMethod")),
+    memberPromote: () => Promise.reject(rpcError("unknownMethod")),
     memberList: (_options, call) =>
       this.#run("memberList", call, () => ({
         header: this.header,
@@ -194,6 +199,7 @@ export class MemoryServices implements Services {
     snapshot: () => {
       throw rpcError("unknownMethod");
     },
+    moveLeader: () => Promise.reject(rpcError("unknownMethod")),
   };
 
   readonly watch: Services["watch"] = {

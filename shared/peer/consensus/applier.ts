@@ -1,31 +1,38 @@
 /**
  * Committed entries on their way into the state machine: a bounded batch at a time, held back
  * while the backend is congested or the state is being replaced. Then raft, the proposers and the
- * readers that waited are told.
+ * readers that waited are told. An entry that changes the members ends its batch: raft has to know
+ * of the change before anything behind it is applied.
  */
 import { assert } from "../../base/assert.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Entry, RaftNode } from "../../raft/types.ts";
 import { commandOf } from "../../wire/command-codec.ts";
-import type { Command } from "../../wire/command.ts";
-import type { StateMachine } from "../state/state-machine.ts";
+import type { Command, MemberCommand } from "../../wire/command.ts";
+import type { ApplyResult, StateMachine } from "../state/state-machine.ts";
 import type { Confirmations } from "./confirmations.ts";
+import { changesBetween, raftChangeOf, type MemberChanges } from "./member-changes.ts";
 import type { Proposals } from "./proposals.ts";
 
 export interface ApplierParts {
   readonly state: StateMachine;
   readonly raft: RaftNode;
   readonly proposals: Proposals;
+  readonly changes: MemberChanges;
   readonly confirmations: Confirmations;
   now(): number;
   /** Something was applied; told before those who wait for it. */
   applied(): void;
+  /** The members are others now. */
+  membersChanged(): void;
 }
 
 export class Applier {
   readonly #parts: ApplierParts;
   /** Committed, not yet applied. */
   #queue: Entry[] = [];
+  /** The index of the last queued entry that changes the members; batches look for such up to it. */
+  #lastChange = 0;
   #paused = false;
   /**
    * As raft was told: behind the state's own index while raft hasn't heard of an installed
@@ -56,7 +63,10 @@ export class Applier {
   }
 
   push(entries: readonly Entry[]): void {
-    for (const entry of entries) this.#queue.push(entry);
+    for (const entry of entries) {
+      if (entry.kind === "membership") this.#lastChange = entry.index;
+      this.#queue.push(entry);
+    }
   }
 
   /** While the state is replaced. */
@@ -79,11 +89,19 @@ export class Applier {
   run(): void {
     this.#skipInstalled();
     for (let batches = 0; batches < LIMITS.applyBatchesPerTurnMax && this.canRun; batches += 1) {
-      const whole = this.#queue.length <= LIMITS.applyEntriesMax;
-      const entries = whole ? this.#queue : this.#queue.slice(0, LIMITS.applyEntriesMax);
-      this.#queue = whole ? [] : this.#queue.slice(LIMITS.applyEntriesMax);
-      this.#apply(entries);
+      this.#apply(this.#nextBatch());
     }
+  }
+
+  #nextBatch(): readonly Entry[] {
+    const queue = this.#queue;
+    let count = Math.min(queue.length, LIMITS.applyEntriesMax);
+    if ((queue[0] as Entry).index <= this.#lastChange) {
+      const change = queue.findIndex((entry) => entry.kind === "membership");
+      if (change >= 0) count = Math.min(count, change + 1);
+    }
+    this.#queue = count === queue.length ? [] : queue.slice(count);
+    return count === queue.length ? queue : queue.slice(0, count);
   }
 
   /** A snapshot may have brought entries that raft hands out afterwards. */
@@ -93,7 +111,16 @@ export class Applier {
     if (this.#paused || first === undefined || first.index > applied) return;
     const known = this.#queue.filter((entry) => entry.index <= applied);
     this.#queue = this.#queue.slice(known.length);
+    if (known.some((entry) => entry.kind === "membership")) this.#takeMembersOver();
     this.#tellRaft((known[known.length - 1] as Entry).index);
+  }
+
+  /** Changes that came with a snapshot: raft is told of what became of them in all. */
+  #takeMembersOver(): void {
+    const { raft, state } = this.#parts;
+    for (const change of changesBetween(raft.status().membership, state.members.membership)) {
+      raft.applyMembership(change);
+    }
   }
 
   #apply(entries: readonly Entry[]): void {
@@ -101,13 +128,19 @@ export class Applier {
     const commands: (Command | undefined)[] = [];
     const sequences: number[] = [];
     for (const entry of entries) {
-      assert(entry.kind === "normal", "membership changes come with a later version");
-      sequences.push(proposals.sequenceOf(entry));
+      sequences.push(entry.kind === "normal" ? proposals.sequenceOf(entry) : 0);
       // Own commands are read back too: what was proposed is held in the entry's bytes alone.
       commands.push(entry.data.length === 0 ? undefined : commandOf(entry.data));
     }
     const results = state.apply(entries, commands, this.#parts.now());
     const last = entries[entries.length - 1] as Entry;
+    const lastResult = results[results.length - 1] as ApplyResult;
+    if (last.kind === "membership") {
+      const command = commands[commands.length - 1];
+      assert(command !== undefined, "joint changes, which an empty entry ends, aren't proposed");
+      const change = raftChangeOf(command as MemberCommand, lastResult);
+      this.#parts.raft.applyMembership(change);
+    }
     this.#tellRaft(last.index);
     // First of all: leases must be promoted before a confirmed keepalive looks at them.
     this.#parts.applied();
@@ -117,6 +150,10 @@ export class Applier {
       if (sequence > 0 && result !== undefined) proposals.settle(sequence, result);
     }
     proposals.appliedIn(last.term);
+    if (last.kind === "membership") {
+      if (lastResult.kind === "applied") this.#parts.membersChanged();
+      this.#parts.changes.applied(last, lastResult);
+    }
     confirmations.appliedTo(last.index);
   }
 

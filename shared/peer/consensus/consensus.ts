@@ -12,7 +12,7 @@ import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
 import { encodeCommand } from "../../wire/command-codec.ts";
-import type { Command, WriteIdentity } from "../../wire/command.ts";
+import type { Command, MemberCommand, WriteIdentity } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig } from "../peer.ts";
 import type { StateMachine } from "../state/state-machine.ts";
@@ -22,6 +22,7 @@ import type { ConfirmationOwner } from "./confirmations.ts";
 import { DurableQueue } from "./durable-queue.ts";
 import { LeaderView } from "./leader-view.ts";
 import type { Leadership } from "./leader-view.ts";
+import { MemberChanges } from "./member-changes.ts";
 import { Proposals } from "./proposals.ts";
 import type { ProposalOwner } from "./proposals.ts";
 
@@ -29,6 +30,8 @@ export interface ConsensusListener {
   leadershipChanged(leadership: Leadership): void;
   /** The state machine holds all entries up to its applied index. */
   applied(): void;
+  /** An applied entry has changed them, or their addresses. */
+  membersChanged(): void;
   ticked(now: number): void;
   /** Raft wants the state sent to a member that lags behind the log. */
   snapshotWanted(message: Message & { readonly type: "snapshot" }): void;
@@ -58,6 +61,7 @@ export class Consensus {
   readonly #raft: RaftNode;
   readonly #state: StateMachine;
   readonly #proposals: Proposals;
+  readonly #changes: MemberChanges;
   readonly #confirmations = new Confirmations();
   readonly #applier: Applier;
   readonly #view: LeaderView;
@@ -75,13 +79,16 @@ export class Consensus {
     this.#raft = options.raft;
     this.#state = options.state;
     this.#proposals = new Proposals(options.own);
+    this.#changes = new MemberChanges(options.own);
     this.#applier = new Applier({
       state: options.state,
       raft: options.raft,
       proposals: this.#proposals,
+      changes: this.#changes,
       confirmations: this.#confirmations,
       now: () => options.host.now(),
       applied: () => options.listener.applied(),
+      membersChanged: () => options.listener.membersChanged(),
     });
     this.#view = new LeaderView(options.term, options.host.now());
     options.host.log.onDurable = (sequence) => {
@@ -135,6 +142,15 @@ export class Consensus {
       deadline: this.#deadline(now, options.timeoutMilliseconds),
       identity: options.identity,
     });
+    this.#wake();
+  }
+
+  /** Like `propose`, for a change of the members. They go one after the other. */
+  changeMembers(command: MemberCommand, owner: ProposalOwner, timeoutMilliseconds?: number): void {
+    if (this.#stopped) return owner.failed(rpcError("stopped"));
+    const now = this.#host.now();
+    const deadline = this.#deadline(now, timeoutMilliseconds);
+    this.#changes.submit(command, owner, { now, deadline });
     this.#wake();
   }
 
@@ -201,6 +217,7 @@ export class Consensus {
     this.#stopped = true;
     this.#cancelTick();
     this.#proposals.failAll("stopped");
+    this.#changes.failAll("stopped");
     this.#confirmations.failAll("stopped");
   }
 
@@ -230,6 +247,7 @@ export class Consensus {
       const now = this.#host.now();
       this.#raft.tick();
       this.#proposals.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
+      this.#changes.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#confirmations.sweep(this.#readIndex, now);
       this.#compactLog();
       this.#options.listener.ticked(now);
@@ -244,6 +262,7 @@ export class Consensus {
     this.#guard(() => {
       this.#takeDurable();
       this.#proposals.flush(this.#raft);
+      if (this.#changes.hasWaiting) this.#changes.flush(this.#raft, this.#host.now());
       this.#confirmations.flush(this.#readIndex, this.#host.now());
       let batches = 0;
       while (this.#raft.hasReady() && batches < LIMITS.readiesPerTurnMax) {

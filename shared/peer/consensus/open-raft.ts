@@ -7,7 +7,9 @@ import { LIMITS } from "../../base/limits.ts";
 import { createRaft } from "../../raft/raft.ts";
 import type { HardState, LogReader, RaftNode, SnapshotMark } from "../../raft/types.ts";
 import type { Host } from "../host.ts";
+import { MemberRemovedError } from "../membership-keeper.ts";
 import type { PeerConfig } from "../peer.ts";
+import { forcedLog } from "./force-new-cluster.ts";
 import { clusterIdOf } from "../state/member-table.ts";
 import type { StateMachine } from "../state/state-machine.ts";
 
@@ -35,7 +37,10 @@ export function openMembership(host: Host, config: PeerConfig, state: StateMachi
       `the data belong to cluster ${stored.toString(16)}, not to ${config.clusterId.toString(16)}`,
     );
   }
-  if (state.members.member(config.memberId) === undefined) {
+  const { members } = state;
+  if (members.isRemoved(config.memberId)) throw new MemberRemovedError();
+  // One that joins knows no members until its first snapshot.
+  if (members.members.length > 0 && members.member(config.memberId) === undefined) {
     throw new Error(`member ${config.memberId.toString(16)} is not in this cluster`);
   }
 }
@@ -55,7 +60,7 @@ export function openRaft(
   const stored = log.hardState ?? { term: 0, vote: undefined, commit: 0 };
   // The state may hold entries of a term that the log never heard of: no vote was cast in it here.
   const term = Math.max(stored.term, state.appliedTerm);
-  const hardState: HardState = {
+  let hardState: HardState = {
     term,
     vote: term === stored.term ? stored.vote : undefined,
     commit: Math.max(stored.commit, applied),
@@ -73,6 +78,17 @@ export function openRaft(
       hardState,
       entries: [],
       mustSync: true,
+    });
+  }
+  const forced = config.forceNewCluster ? forcedLog(log, config, { state, hardState }) : undefined;
+  if (forced !== undefined) {
+    sequenceOffset += 1;
+    ({ hardState } = forced);
+    const { entries } = forced;
+    const write = { sequence: sequenceOffset, hardState, entries };
+    log.append({ ...write, snapshot: undefined, mustSync: true });
+    host.report("warn", "made this member a cluster of its own: the others are removed", {
+      others: forced.removed,
     });
   }
   assert(

@@ -52,6 +52,12 @@ export function maintenanceMethods(
         }),
       },
     ),
+    // Etcd's answer has no header either.
+    MoveLeader: unary(
+      method.moveLeader,
+      ({ targetID }, call) => maintenance.moveLeader(targetID, call),
+      { message: () => ({}) },
+    ),
     Downgrade: unary(
       method.downgrade,
       ({ action, version }, call) =>

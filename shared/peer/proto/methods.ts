@@ -2,16 +2,18 @@
  * etcd's API over the services: every method that exists so far, by service and name. What isn't
  * here is answered Unimplemented by the doors.
  */
-import { Cluster, Watch, type WatchRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
+import { Watch, type WatchRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
 import {
   Health,
   HealthCheckResponse_ServingStatus,
 } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { RpcError } from "../../api/errors.ts";
 import type { CallContext, Services, WatchResponse, WatchService } from "../services.ts";
+import { clusterMethods } from "./cluster-methods.ts";
 import { encodeWatchResponse } from "./encode.ts";
 import { kvMethods } from "./kv-methods.ts";
 import { leaseMethods } from "./lease-methods.ts";
+import { guardLearner } from "./learner-guard.ts";
 import { maintenanceMethods } from "./maintenance-methods.ts";
 import {
   streaming,
@@ -20,13 +22,13 @@ import {
   type ProtoMethod,
   type StreamHandler,
 } from "./method.ts";
-import { headerWithoutRevision, memberMessage, watchMessage } from "./replies.ts";
+import { watchMessage } from "./replies.ts";
 import { watchCreateOf } from "./requests.ts";
 
 export type ProtoServices = Readonly<Record<string, Readonly<Record<string, ProtoMethod>>>>;
 
 export function protoServices(services: Services): ProtoServices {
-  return {
+  const methods: ProtoServices = {
     "etcdserverpb.KV": kvMethods(services.kv),
     "etcdserverpb.Lease": leaseMethods(services.lease),
     "etcdserverpb.Watch": {
@@ -40,21 +42,11 @@ export function protoServices(services: Services): ProtoServices {
         },
       ),
     },
-    "etcdserverpb.Cluster": {
-      MemberList: unary(
-        Cluster.method.memberList,
-        ({ linearizable }, call) => services.cluster.memberList({ linearizable }, call),
-        {
-          message: ({ header, members }) => ({
-            header: headerWithoutRevision(header),
-            members: members.map(memberMessage),
-          }),
-        },
-      ),
-    },
+    "etcdserverpb.Cluster": clusterMethods(services.cluster),
     "etcdserverpb.Maintenance": maintenanceMethods(services.maintenance),
     "grpc.health.v1.Health": healthMethods(),
   };
+  return guardLearner(methods, services);
 }
 
 function openWatch(

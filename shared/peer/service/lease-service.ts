@@ -5,7 +5,7 @@
  */
 import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { PeerCall, PeerReply } from "../../wire/peer-call.ts";
+import type { LeaseCall, PeerReply } from "../../wire/peer-call.ts";
 import type { CallContext, Header, LeaseService } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
 import { headerOnly } from "./kv-service.ts";
@@ -142,7 +142,7 @@ export class ReplicatedLeases implements LeaseService {
   }
 
   /** Answers another member's question, if this one leads and can prove it. */
-  async answer(call: PeerCall): Promise<PeerReply> {
+  async answer(call: LeaseCall): Promise<PeerReply> {
     if (!this.#keeper.active) return { kind: "refused", reason: "notLeader" };
     try {
       return await this.#context.atReadPoint({ serializable: false }, PATIENT, () =>
@@ -160,7 +160,7 @@ export class ReplicatedLeases implements LeaseService {
   }
 
   /** In the turn of the confirmation: the lead was held after the question arrived. */
-  #answerConfirmed(call: PeerCall): PeerReply {
+  #answerConfirmed(call: LeaseCall): PeerReply {
     if (!this.#keeper.active) return { kind: "refused", reason: "notLeader" };
     const { host, state } = this.#context;
     const now = host.now();
@@ -205,7 +205,7 @@ export class ReplicatedLeases implements LeaseService {
   }
 
   /** This peer's own answer if it leads, else the leader's; undefined: there was none. */
-  async #askLeader(call: PeerCall, deadline: number): Promise<PeerReply | undefined> {
+  async #askLeader(call: LeaseCall, deadline: number): Promise<PeerReply | undefined> {
     const { consensus, host } = this.#context;
     const { leader, leads } = consensus.leadership;
     if (leads) return this.answer(call);

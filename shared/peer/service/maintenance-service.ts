@@ -18,6 +18,7 @@ import { fileOf } from "../state/snapshot-file.ts";
 import type { ServiceContext } from "./context.ts";
 import { checkDowngrade } from "./downgrade.ts";
 import { headerOnly } from "./kv-service.ts";
+import { moveLeader } from "./leader-transfer.ts";
 import type { Quota } from "./quota.ts";
 import { runCursor } from "./range-reader.ts";
 
@@ -73,6 +74,8 @@ export function createMaintenanceService(
       const touched = action === "activate" || before;
       return { header, alarms: touched ? [{ member, alarm }] : [] };
     },
+
+    moveLeader: (target, call) => moveLeader(context, target, call),
 
     async hashKv(revision: number, call: CallContext): Promise<{ header: Header } & HashResult> {
       context.checkLeader(call);

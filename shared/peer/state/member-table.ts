@@ -5,6 +5,7 @@
  * member  8-byte id -> byte layout version 1, byte isLearner, text name, list of peer URLs, list of client URLs
  * meta    "peer.cluster" -> 8-byte cluster id "peer.term" -> 8-byte term of the last applied entry "peer.alarm."
  * byte (1 nospace, 2 corrupt), 8-byte member id -> empty "peer.version" -> the cluster's version, as text
+ * "peer.removed.", 8-byte member id -> empty: ids that never come back
  */
 import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/byte-reader.ts";
@@ -13,12 +14,16 @@ import type { Bytes } from "../../base/bytes.ts";
 import { concatBytes, EMPTY, prefixEnd, readUint64, textOf, utf8 } from "../../base/bytes.ts";
 import type { Backend, BackendReader, BatchWriter } from "../../backend/backend.ts";
 import type { Membership, NodeId } from "../../raft/types.ts";
+import type { MemberCommand } from "../../wire/command.ts";
 import type { Member } from "../services.ts";
+import type { Refused } from "./apply-operations.ts";
+import { refused } from "./apply-operations.ts";
 
 const LAYOUT_VERSION = 1;
 const CLUSTER_KEY = utf8("peer.cluster");
 const TERM_KEY = utf8("peer.term");
 const VERSION_KEY = utf8("peer.version");
+const REMOVED_PREFIX = utf8("peer.removed.");
 const ALARM_PREFIX = utf8("peer.alarm.");
 const ALARM_BYTES = { nospace: 1, corrupt: 2 } as const;
 
@@ -65,6 +70,10 @@ function alarmKey(alarm: Alarm): Bytes {
   return concatBytes(ALARM_PREFIX, Uint8Array.of(ALARM_BYTES[alarm.alarm]), idBytes(alarm.member));
 }
 
+function removedKey(id: bigint): Bytes {
+  return concatBytes(REMOVED_PREFIX, idBytes(id));
+}
+
 /** The term of the last entry whose effects this backend holds: for hosts, before a peer runs. */
 export function appliedTermOf(backend: BackendReader): number | undefined {
   const term = backend.get("meta", TERM_KEY);
@@ -79,6 +88,7 @@ export function clusterIdOf(backend: BackendReader): bigint | undefined {
 
 export class MemberTable {
   #members = new Map<bigint, Member>();
+  #removed = new Set<bigint>();
   #alarms: readonly Alarm[] = [];
   #term = 0;
   #version: string | undefined;
@@ -93,6 +103,11 @@ export class MemberTable {
     backend.scan("member", {}, (key, value) => {
       const member = decodeMember(key, value);
       this.#members.set(member.id, member);
+      return true;
+    });
+    this.#removed = new Set();
+    backend.scan("meta", { start: REMOVED_PREFIX, end: prefixEnd(REMOVED_PREFIX) }, (key) => {
+      this.#removed.add(new ByteReader(key, REMOVED_PREFIX.length).uint64());
       return true;
     });
     const alarms: Alarm[] = [];
@@ -116,6 +131,11 @@ export class MemberTable {
 
   member(id: bigint): Member | undefined {
     return this.#members.get(id);
+  }
+
+  /** It was a member once, and can't be one again. */
+  isRemoved(id: bigint): boolean {
+    return this.#removed.has(id);
   }
 
   get alarms(): readonly Alarm[] {
@@ -170,6 +190,61 @@ export class MemberTable {
     this.#setMember({ ...old, name, clientUrls }, to);
   }
 
+  /**
+   * Changes the members, or refuses without effect. What is judged here is judged alike on every
+   * member; whether a change is wise (are enough members there?) its proposer asked before.
+   */
+  change(command: MemberCommand, to: BatchWriter): Refused | undefined {
+    const { member: id } = command;
+    if (this.#removed.has(id)) return refused("memberNotFound");
+    const known = this.#members.get(id);
+    if (command.kind === "memberAdd") {
+      if (known !== undefined) return refused("memberExist");
+      return this.#add(command, to);
+    }
+    if (known === undefined) return refused("memberNotFound");
+    switch (command.kind) {
+      case "memberRemove":
+        return this.#remove(known, to);
+      case "memberPromote":
+        if (!known.isLearner) return refused("memberNotLearner");
+        this.#setMember({ ...known, isLearner: false }, to);
+        return undefined;
+      default:
+        if (this.#urlsTaken(command.peerUrls, id)) return refused("peerUrlExist");
+        this.#setMember({ ...known, peerUrls: command.peerUrls }, to);
+        return undefined;
+    }
+  }
+
+  #add(
+    { member: id, peerUrls, isLearner, learnersMax }: MemberCommand & { kind: "memberAdd" },
+    to: BatchWriter,
+  ): Refused | undefined {
+    if (this.#urlsTaken(peerUrls, undefined)) return refused("peerUrlExist");
+    const learners = this.members.filter((each) => each.isLearner).length;
+    if (isLearner && learners + 1 > learnersMax) return refused("tooManyLearners");
+    this.#setMember({ id, name: "", peerUrls, clientUrls: [], isLearner }, to);
+    return undefined;
+  }
+
+  #remove(member: Member, to: BatchWriter): Refused | undefined {
+    const others = this.members.filter((each) => each.id !== member.id && !each.isLearner);
+    // A cluster without voters could never decide anything again.
+    if (others.length === 0) return refused("memberNotEnoughStarted");
+    this.#members.delete(member.id);
+    this.#removed.add(member.id);
+    to.delete("member", idBytes(member.id));
+    to.put("meta", removedKey(member.id), EMPTY);
+    return undefined;
+  }
+
+  #urlsTaken(urls: readonly string[], except: bigint | undefined): boolean {
+    return this.members.some(
+      (each) => each.id !== except && each.peerUrls.some((url) => urls.includes(url)),
+    );
+  }
+
   setAlarm(alarm: Alarm, active: boolean, to: BatchWriter): void {
     const others = this.#alarms.filter(
       (each) => each.alarm !== alarm.alarm || each.member !== alarm.member,
@@ -184,7 +259,10 @@ export class MemberTable {
     to.put("meta", VERSION_KEY, utf8(version));
   }
 
-  /** The first members of a new cluster: the same on every one of them, before the first log entry. */
+  /**
+   * The first members of a new cluster: the same on every one of them, before the first log entry.
+   * None: this store waits for a snapshot of a running cluster.
+   */
   bootstrap(clusterId: bigint, members: readonly Member[], backend: Backend): void {
     assert(backend.visibleIndex === 0, "only a new store can be given its first members");
     backend.apply(0, (to) => {

@@ -147,6 +147,11 @@ export class StateMachine {
       case "memberAttributes":
         this.members.setAttributes(command.member, command, writer);
         return this.#done();
+      case "memberAdd":
+      case "memberRemove":
+      case "memberPromote":
+      case "memberUpdate":
+        return this.members.change(command, writer) ?? this.#done();
       default:
         this.members.setClusterVersion(command.version, writer);
         return this.#done();

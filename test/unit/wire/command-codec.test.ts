@@ -76,6 +76,31 @@ describe("golden bytes (a change here breaks every log that was ever written)", 
       "0108000000000000000003026e310108687474703a2f2f61",
     ],
     ["clusterVersion", entry({ kind: "clusterVersion", version: "3.7" }, false), "01090003332e37"],
+    [
+      "memberAdd",
+      entry(
+        {
+          kind: "memberAdd",
+          member: 3n,
+          peerUrls: ["http://a:1"],
+          isLearner: true,
+          learnersMax: 2,
+        },
+        false,
+      ),
+      "010a0000000000000000030102010a687474703a2f2f613a31",
+    ],
+    ["memberRemove", entry({ kind: "memberRemove", member: 3n }, false), "010b000000000000000003"],
+    [
+      "memberPromote",
+      entry({ kind: "memberPromote", member: 3n }, false),
+      "010c000000000000000003",
+    ],
+    [
+      "memberUpdate",
+      entry({ kind: "memberUpdate", member: 3n, peerUrls: ["http://a:1"] }, false),
+      "010d000000000000000003010a687474703a2f2f613a31",
+    ],
   ];
   test.each(golden)("%s", (_name, command, hex) => {
     expect(hexOf(encodeCommand(command))).toBe(hex);

@@ -71,6 +71,8 @@ async function startMember(identity: Identity, port = 0): Promise<TestMember> {
     snapshot: (from, mark, chunks) =>
       member.inbox.snapshot?.(from, mark, chunks) ?? Promise.reject(new Error("none")),
     unreachable: (to) => member.unreachable.push(to),
+    isRemoved: (from) => member.inbox.isRemoved?.(from) ?? false,
+    removed: (by) => member.inbox.removed?.(by),
   };
   transport.attach(server);
   cleanups.push(() => stopMember(member));
