@@ -11,15 +11,8 @@ import { PATIENT_CALL } from "../../../support/in-process-cluster.ts";
 import { MemoryServices } from "../../../support/memory-services.ts";
 
 function learner(): Services {
-  const services: Services = new MemoryServices();
-  const { kv, lease, watch, maintenance } = services;
-  return {
-    kv,
-    lease,
-    watch,
-    maintenance,
-    cluster: { ...services.cluster, isLearner: () => true },
-  };
+  const services = new MemoryServices();
+  return Object.assign(services, { cluster: { ...services.cluster, isLearner: () => true } });
 }
 
 const REFUSED = errorText("notSupportedForLearner");
