@@ -1,3 +1,4 @@
+/** SHA-1 as Node has it, for all lengths around the borders of its blocks. */
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { utf8 } from "../../../shared/base/bytes.ts";
