@@ -25,6 +25,8 @@ import { deleteKeys, getKeys, putKey } from "./kv-routes.ts";
 import { proxyLink } from "./link-proxy.ts";
 import { HttpError, problemResponse } from "./problem.ts";
 import { grantLease, keepLease, revokeLease, showLease } from "./lease-routes.ts";
+import { SESSION_HEADER } from "./read-level.ts";
+import { SERVED_HEADERS, servedHeaders } from "./served.ts";
 import { commitTxn } from "./txn-routes.ts";
 import { Upstream } from "./upstream.ts";
 import { watchKeys } from "./watch-routes.ts";
@@ -48,6 +50,11 @@ function serve(route: Route, options: { parameter?: string; lasting?: boolean } 
     let lasts = false;
     try {
       const response = await route({ request, config, env, upstream }, parameter);
+      if (upstream.served !== undefined && response.status !== 101) {
+        for (const [name, value] of Object.entries(servedHeaders(upstream.served))) {
+          if (!response.headers.has(name)) response.headers.set(name, value);
+        }
+      }
       lasts = options.lasting === true && response.ok;
       return response;
     } finally {
@@ -72,10 +79,13 @@ const withPathKey =
 const CORS_HEADERS = {
   "access-control-allow-methods": "GET, HEAD, PUT, POST, DELETE",
   "access-control-allow-headers":
-    "authorization, content-type, if-match, if-none-match, last-event-id, x-quorate-secret",
-  "access-control-expose-headers":
-    "etag, location, retry-after, x-quorate-revision, x-quorate-create-revision, " +
-    "x-quorate-version, x-quorate-lease",
+    "authorization, content-type, if-match, if-none-match, last-event-id, x-quorate-secret, " +
+    SESSION_HEADER,
+  "access-control-expose-headers": [
+    "etag, location, retry-after, x-quorate-create-revision, x-quorate-version",
+    "x-quorate-lease, x-quorate-consistency",
+    ...SERVED_HEADERS,
+  ].join(", "),
   "access-control-max-age": "600",
 };
 

@@ -16,6 +16,8 @@ import { decodeBase64, encodeBase64, jsonBytes } from "./encoding.ts";
 import type { Encoding } from "./encoding.ts";
 import { Params, parseLease, readBody } from "./params.ts";
 import { HttpError, problemResponse } from "./problem.ts";
+import { LEVEL_PARAMS, readLevelOf } from "./read-level.ts";
+import type { ReadLevel } from "./read-level.ts";
 import { storeOver } from "./upstream.ts";
 
 const NO_STORE = { "cache-control": "no-store" };
@@ -41,6 +43,11 @@ function entryHeaders(entry: Entry<Bytes>): Record<string, string> {
   };
 }
 
+interface ReadRequest {
+  readonly params: Params;
+  readonly level: ReadLevel;
+}
+
 export async function getKeys(
   { request, upstream }: Exchange,
   pathKey: string | undefined,
@@ -55,7 +62,7 @@ export async function getKeys(
     "cursor",
     "format",
     "revision",
-    "serializable",
+    ...LEVEL_PARAMS,
     "keysOnly",
     "countOnly",
     "order",
@@ -66,35 +73,41 @@ export async function getKeys(
   if (key !== undefined && range !== undefined) {
     throw new HttpError(400, "name one key or a range, not both");
   }
-  if (key !== undefined) return getKey(store, key, { params, request });
+  const level = readLevelOf(params, request);
+  if (level.token !== undefined) {
+    upstream.demandCluster(level.token.clusterId);
+    store.observe(`${level.token.revision}`);
+  }
+  if (key !== undefined) return getKey(store, key, { params, request, level });
   if (range === undefined)
     throw new HttpError(400, "name a key (key=) or a range (prefix=, from=)");
   const ndjson =
     params.oneOf("format", ["json", "ndjson"]) === "ndjson" ||
     request.headers.get("accept")?.includes("application/x-ndjson") === true;
   if (!ndjson) {
-    const response = await listKeys(store, range, params);
+    const response = await listKeys(store, range, { params, level });
     upstream.close();
     return response;
   }
-  return streamKeys(store, range, params);
+  return streamKeys(store, range, { params, level });
 }
 
 async function getKey(
   store: Store<Bytes>,
   key: Bytes,
-  { params, request }: { params: Params; request: Request },
+  { params, request, level }: ReadRequest & { request: Request },
 ): Promise<Response> {
   const { entries, revision } = await store.list(key, {
     limit: 1,
     revision: params.count("revision"),
-    serializable: params.flag("serializable"),
+    ...level.options,
     timeoutMilliseconds: params.timeoutMilliseconds,
   });
   const [entry] = entries;
   if (entry === undefined) {
     const missing = new HttpError(404, "the key does not exist", {
       "x-quorate-revision": `${revision}`,
+      "x-quorate-consistency": level.name,
     });
     return problemResponse(missing, { revision });
   }
@@ -102,6 +115,7 @@ async function getKey(
     ...entryHeaders(entry),
     ...NO_STORE,
     "x-quorate-revision": `${revision}`,
+    "x-quorate-consistency": level.name,
     "content-type": "application/octet-stream",
     // A stored page must not run as one of the edge's own.
     "x-content-type-options": "nosniff",
@@ -133,7 +147,7 @@ function decodeCursor(text: string): Cursor {
 async function listKeys(
   store: Store<Bytes>,
   range: Exclude<Selector, string | Bytes>,
-  params: Params,
+  { params, level }: ReadRequest,
 ): Promise<Response> {
   const cursor = params.text("cursor");
   const start = cursor === undefined ? undefined : decodeCursor(cursor);
@@ -149,7 +163,7 @@ async function listKeys(
     keysOnly,
     countOnly: params.flag("countOnly"),
     sort: order === undefined ? undefined : { by: "key", order },
-    serializable: params.flag("serializable"),
+    ...level.options,
     timeoutMilliseconds: params.timeoutMilliseconds,
   });
   const last = listing.entries.at(-1);
@@ -163,7 +177,11 @@ async function listKeys(
     kvs: listing.entries.map((entry) => entryJson(entry, params.encoding, keysOnly)),
   };
   return Response.json(body, {
-    headers: { ...NO_STORE, "x-quorate-revision": `${listing.revision}` },
+    headers: {
+      ...NO_STORE,
+      "x-quorate-revision": `${listing.revision}`,
+      "x-quorate-consistency": level.name,
+    },
   });
 }
 
@@ -179,13 +197,13 @@ function restOf(range: Exclude<Selector, string | Bytes>, key: Bytes): Selector 
 function streamKeys(
   store: Store<Bytes>,
   range: Exclude<Selector, string | Bytes>,
-  params: Params,
+  { params, level }: ReadRequest,
 ): Response {
   const keysOnly = params.flag("keysOnly");
   const entries = store.entries(range, {
     revision: params.count("revision"),
     keysOnly,
-    serializable: params.flag("serializable"),
+    ...level.options,
     timeoutMilliseconds: params.timeoutMilliseconds,
   });
   const encoder = new TextEncoder();
@@ -220,7 +238,11 @@ function streamKeys(
     },
   });
   return new Response(body, {
-    headers: { ...NO_STORE, "content-type": "application/x-ndjson" },
+    headers: {
+      ...NO_STORE,
+      "content-type": "application/x-ndjson",
+      "x-quorate-consistency": level.name,
+    },
   });
 }
 

@@ -14,13 +14,18 @@ import { LeaseKeeper } from "../shared/client/lease.ts";
 import { Store } from "../shared/client/store.ts";
 import { bytes } from "../shared/client/values.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
+import { rpcError } from "../shared/api/errors.ts";
 import type {
+  LinkAnswer,
   LinkAnswerOf,
   LinkMethod,
   LinkRequestOf,
   LinkWatchCreate,
+  LinkWelcome,
 } from "../shared/wire/link.ts";
 import type { EdgeConfig } from "./config.ts";
+import { servedBy } from "./served.ts";
+import type { Served } from "./served.ts";
 
 let shared: ClientPlatform | undefined;
 
@@ -34,6 +39,10 @@ export class Upstream implements Caller {
   readonly #options: CallerOptions;
   readonly #posts: PostCaller;
   #link: LinkCaller | undefined;
+  /** Who gave the last answer, and what it said of itself. */
+  served: Served | undefined;
+  #welcome: LinkWelcome | undefined;
+  #demandedCluster: bigint | undefined;
 
   constructor(config: EdgeConfig) {
     this.#options = {
@@ -43,15 +52,39 @@ export class Upstream implements Caller {
       role: "edge",
       token: config.secret ?? "",
       timeoutMilliseconds: config.timeoutMilliseconds,
+      answeredBy: (welcome) => {
+        this.#welcome = welcome;
+      },
     };
     this.#posts = new PostCaller(this.#options);
   }
 
-  call<Method extends LinkMethod>(
+  async call<Method extends LinkMethod>(
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
-    return this.#posts.call(request, options);
+    let answer: LinkAnswerOf<Method>;
+    try {
+      answer = await this.#posts.call(request, options);
+    } finally {
+      this.#checkCluster();
+    }
+    const { header, ageMilliseconds } = answer as LinkAnswer & { ageMilliseconds?: number };
+    // What isn't a read was settled when it was answered.
+    const age = answer.method === "range" ? ageMilliseconds : 0;
+    if (this.#welcome !== undefined) this.served = servedBy(this.#welcome, header, age);
+    return answer;
+  }
+
+  /** Answers of another cluster are refused: the caller holds a revision of this one. */
+  demandCluster(clusterId: bigint): void {
+    this.#demandedCluster = clusterId;
+  }
+
+  #checkCluster(): void {
+    const demanded = this.#demandedCluster;
+    if (demanded === undefined || this.#welcome === undefined) return;
+    if (this.#welcome.clusterId !== demanded) throw rpcError("clusterIdMismatch");
   }
 
   watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {

@@ -4,11 +4,12 @@
  * much.
  */
 import { RpcError } from "../api/errors.ts";
+import type { Freshness } from "../wire/link.ts";
 
 /**
  * - linearizable (the default): as if done at one moment between call and answer, for everybody.
  * - session: at least what this client has written and seen, and what the tokens that it was given say.
- * - bounded: no older than `maxAgeMilliseconds`.
+ * - bounded: less than `maxAgeMilliseconds` behind the cluster, by the clock of the peer that answers.
  * - serializable: the state of whoever is asked, however old.
  */
 export type Consistency =
@@ -41,4 +42,18 @@ export class SessionMark {
     }
     this.saw(revision);
   }
+}
+
+/** What the link is asked for. */
+export function readLevel(
+  consistency: Consistency,
+  session: SessionMark,
+): { readonly serializable: boolean; readonly fresh?: Freshness } {
+  if (consistency === "linearizable") return { serializable: false };
+  if (consistency === "serializable") return { serializable: true };
+  if (consistency === "session") {
+    return { serializable: true, fresh: { atLeastRevision: session.revision } };
+  }
+  const { maxAgeMilliseconds } = consistency;
+  return { serializable: true, fresh: { maxAgeMilliseconds } };
 }

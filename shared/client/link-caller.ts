@@ -12,6 +12,7 @@ import type {
   LinkRequest,
   LinkRequestOf,
   LinkWatchCreate,
+  LinkWelcome,
 } from "../wire/link.ts";
 import { Attempts } from "./attempts.ts";
 import { cancelledError } from "./caller.ts";
@@ -30,6 +31,8 @@ export interface CallerOptions extends Greeting {
   /** For calls that name no time of their own. */
   readonly timeoutMilliseconds: number;
   readonly lanes: WriteLanes;
+  /** Told which peer is about to answer: by POST each time, else when a link opens. */
+  answeredBy?(welcome: LinkWelcome): void;
 }
 
 export class LinkCaller implements Caller {
@@ -191,7 +194,10 @@ export class LinkCaller implements Caller {
           throw new RpcError("canceled", "the client was closed");
         }
         this.#open = connection;
-        this.#options.lanes.heard(connection.appliedIndex);
+        if (connection.welcome !== undefined) {
+          this.#options.lanes.heard(connection.welcome.appliedIndex);
+          this.#options.answeredBy?.(connection.welcome);
+        }
         return connection;
       } catch (error) {
         // A wrong token or version stays wrong at the next endpoint.

@@ -14,6 +14,7 @@ import type {
   LinkRequest,
   LinkRole,
   LinkWatchCreate,
+  LinkWelcome,
 } from "../wire/link.ts";
 import type { WriteIdentity } from "../wire/command.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
@@ -35,8 +36,8 @@ interface Pending {
 
 export class LinkConnection {
   readonly endpoint: string;
-  /** As the peer's welcome said it. */
-  appliedIndex = 0;
+  /** Set once the link is open. */
+  welcome: LinkWelcome | undefined;
   readonly #socket: SocketLike;
   readonly #calls = new Map<number, Pending>();
   readonly #streams = new Map<number, WatchListener>();
@@ -195,7 +196,7 @@ export class LinkConnection {
   #handle(frame: LinkReplyFrame): void {
     switch (frame.kind) {
       case "welcome":
-        this.appliedIndex = frame.appliedIndex;
+        this.welcome = frame;
         this.#welcomed();
         return;
       case "result":

@@ -6,7 +6,7 @@ import { RpcError } from "../api/errors.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { decodeReplyBatch, encodeCallFrame, joinFrames } from "../wire/link-codec.ts";
 import { LINK_VERSION } from "../wire/link.ts";
-import type { LinkCallFrame, LinkReplyFrame } from "../wire/link.ts";
+import type { LinkCallFrame, LinkReplyFrame, LinkWelcome } from "../wire/link.ts";
 import { cancelledError, deadlineError, errorOf } from "./caller.ts";
 import { postUrl } from "./endpoints.ts";
 import type { Greeting } from "./link-connection.ts";
@@ -18,8 +18,7 @@ export interface PostOptions {
   readonly signal: AbortSignal | undefined;
   /** The frames change the store if they arrive. */
   readonly write: boolean;
-  /** The welcome's index. */
-  heard(appliedIndex: number): void;
+  heard(welcome: LinkWelcome): void;
 }
 
 /** The answer's frames after the welcome; `frames` may be none, to see whether somebody is there. */
@@ -50,7 +49,7 @@ export async function postFrames(
   if (bye !== undefined) throw errorOf(bye.failure);
   const [welcome, ...rest] = replies;
   if (welcome?.kind !== "welcome") return replies;
-  options.heard(welcome.appliedIndex);
+  options.heard(welcome);
   return rest;
 }
 

@@ -12,6 +12,7 @@ import type {
   LinkMethod,
   LinkRequest,
   LinkRequestOf,
+  LinkWelcome,
 } from "../wire/link.ts";
 import { Attempts } from "./attempts.ts";
 import { cancelledError, deadlineError, errorOf } from "./caller.ts";
@@ -98,7 +99,10 @@ export class PostCaller implements Caller {
     const { platform, lanes, role, token } = this.#options;
     const { deadline, turns, signal } = options;
     const { request, write } = attempts;
-    const heard = (index: number): void => lanes.heard(index);
+    const heard = (welcome: LinkWelcome): void => {
+      lanes.heard(welcome.appliedIndex);
+      this.#options.answeredBy?.(welcome);
+    };
     const greeting = { role, token };
     const share = (): number => Math.max(1, (deadline - platform.now()) / turns);
     let identity = attempts.identity();

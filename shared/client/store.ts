@@ -9,7 +9,7 @@ import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
 import type { RangeOp } from "../wire/command.ts";
 import type { LinkAnswerOf, LinkKeyValue, LinkMember } from "../wire/link.ts";
 import type { CallOptions, Caller } from "./caller.ts";
-import { SessionMark } from "./consistency.ts";
+import { SessionMark, readLevel } from "./consistency.ts";
 import type { Consistency } from "./consistency.ts";
 import { keyAfter } from "./keys.ts";
 import type { Key, Selector } from "./keys.ts";
@@ -224,20 +224,12 @@ export class Store<Value> implements AsyncDisposable {
     return { entries, count, more, revision: answer.header.revision };
   }
 
-  /** Reads as fresh as `options` asks; a state that turns out too old is asked for again. */
+  /** Reads as fresh as `options` asks: a peer whose state is too old asks the cluster. */
   async #read(op: RangeOp, options: ReadOptions): Promise<LinkAnswerOf<"range">> {
     const { caller, session } = this.#core;
     const consistency = options.serializable === true ? "serializable" : options.consistency;
-    // No peer tells its state's age yet: a bounded read is linearizable, which keeps any bound.
-    if (consistency === "session" || consistency === "serializable") {
-      const request = { method: "range", op, serializable: true } as const;
-      const answer = await caller.call(request, options);
-      if (consistency === "serializable" || answer.header.revision >= session.revision) {
-        session.saw(answer.header.revision);
-        return answer;
-      }
-    }
-    const answer = await caller.call({ method: "range", op, serializable: false }, options);
+    const level = readLevel(consistency ?? "linearizable", session);
+    const answer = await caller.call({ method: "range", op, ...level }, options);
     session.saw(answer.header.revision);
     return answer;
   }

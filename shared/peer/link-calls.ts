@@ -20,7 +20,7 @@ export function performLinkCall(
   switch (request.method) {
     case "range":
       return kv
-        .range(request.op, { serializable: request.serializable }, call)
+        .range(request.op, { serializable: request.serializable, fresh: request.fresh }, call)
         .then((answer) => ({ method: "range", ...answer }));
     case "put":
       return kv.put(request.op, call).then((answer) => ({ method: "put", ...answer }));

@@ -9,6 +9,7 @@ import type { Bytes } from "../base/bytes.ts";
 import type { HashResult } from "../mvcc/store.ts";
 import type { KeyValue, RangeQuery, RangeResult } from "../mvcc/types.ts";
 import type { DeleteRangeOp, PutOp, TxnOp, WriteIdentity } from "../wire/command.ts";
+import type { Freshness } from "../wire/link.ts";
 
 export interface CallContext {
   /** Milliseconds that the caller will wait from now on; undefined: the peer's own limit alone. */
@@ -30,6 +31,18 @@ export interface Header {
 
 export interface RangeAnswer extends RangeResult {
   readonly header: Header;
+  /**
+   * How far at most the answer lay behind the cluster when it was read: 0 for a linearizable one.
+   * Undefined: not known.
+   */
+  readonly ageMilliseconds?: number | undefined;
+}
+
+/** How a read may be answered. */
+export interface ReadLevel {
+  /** From this peer's state, however old, as long as it is `fresh` enough; else by ReadIndex. */
+  readonly serializable: boolean;
+  readonly fresh?: Freshness | undefined;
 }
 
 /** One operation's result inside a transaction. `revision`: the store's revision at that point. */
@@ -45,12 +58,7 @@ export type OpResult =
   | { readonly kind: "txn"; readonly succeeded: boolean; readonly results: readonly OpResult[] };
 
 export interface KvService {
-  /** `serializable`: from this peer's state, however old; else linearizable by ReadIndex. */
-  range(
-    query: RangeQuery,
-    options: { serializable: boolean },
-    call: CallContext,
-  ): Promise<RangeAnswer>;
+  range(query: RangeQuery, level: ReadLevel, call: CallContext): Promise<RangeAnswer>;
   /** Chunks at one pinned revision; only the last has header, count and more (spec 1.2). */
   rangeStream(
     query: RangeQuery,

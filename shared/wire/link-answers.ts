@@ -46,7 +46,7 @@ const ids = (list: readonly bigint[]): unknown[] => list.map(encodeInt64);
 export function encodeAnswer(answer: LinkAnswer): unknown[] {
   switch (answer.method) {
     case "range":
-      return encodeRangeResult(answer);
+      return [...encodeRangeResult(answer), ...ageItems(answer.ageMilliseconds)];
     case "put":
       return [answer.previous === undefined ? null : encodeKeyValue(answer.previous)];
     case "deleteRange":
@@ -89,7 +89,7 @@ export function answerOf(fields: Fields): LinkAnswer {
   };
   switch (method) {
     case "range":
-      return { method, header, ...rangeResultOf(fields, 3) };
+      return { method, header, ...rangeResultOf(fields, 3), ...ageOf(fields[6]) };
     case "put": {
       const previous = fields[3] === null ? undefined : keyValueOf(fields[3]);
       return { method, header, previous };
@@ -112,6 +112,15 @@ export function answerOf(fields: Fields): LinkAnswer {
     default:
       return leaseAnswerOf(method, fields, header);
   }
+}
+
+/** Rounded up: an answer is never younger than it says. */
+function ageItems(age: number | undefined): number[] {
+  return age === undefined ? [] : [Math.ceil(age)];
+}
+
+function ageOf(value: unknown): { ageMilliseconds?: number } {
+  return value === undefined ? {} : { ageMilliseconds: countOf(value, "age") };
 }
 
 function leaseAnswerOf(

@@ -21,7 +21,8 @@
  *   bye            [21, failure]
  *
  * Flags of a call: 1 requireLeader, 2 serializable (range, txn), linearizable (memberList),
- * physical (compact) or keys (leaseTimeToLive), 4 the last item is a write's identity [client,
+ * physical (compact) or keys (leaseTimeToLive), 8 the operation is followed by the freshness that a
+ * serializable range demands [revision, milliseconds|null], 4 the last item is a write's identity [client,
  * sequence, floor]. Of watchCreate: 1 progressNotify, 2 noPut, 4
  * noDelete, 8 previousKv, 16 fragment. Of watchResponse: 1 created, 2 canceled, 4 fragment.
  */
@@ -46,6 +47,7 @@ import { LINK_METHODS, answerOf, encodeAnswer } from "./link-answers.ts";
 import type { WriteIdentity } from "./command.ts";
 import { encodeEvent, encodeFailure, encodeOp, eventOf, failureOf, opOf } from "./link-values.ts";
 import type {
+  Freshness,
   LinkCallFrame,
   LinkEvent,
   LinkMethod,
@@ -105,9 +107,11 @@ function callItems(frame: LinkCallFrame & { kind: "call" }): unknown[] {
   const flags =
     (frame.requireLeader ? 1 : 0) |
     (methodFlag(request) ? 2 : 0) |
+    (request.method === "range" && request.fresh !== undefined ? 8 : 0) |
     (frame.identity === undefined ? 0 : 4);
   switch (request.method) {
     case "range":
+      return [flags, method, encodeOp(request.op), ...freshItems(request.fresh)];
     case "put":
     case "deleteRange":
     case "txn":
@@ -126,6 +130,18 @@ function callItems(frame: LinkCallFrame & { kind: "call" }): unknown[] {
     case "status":
       return [flags, method];
   }
+}
+
+function freshItems(fresh: Freshness | undefined): unknown[] {
+  if (fresh === undefined) return [];
+  return [[fresh.atLeastRevision ?? 0, fresh.maxAgeMilliseconds ?? null]];
+}
+
+function freshOf(value: unknown): Freshness {
+  const [revision, age] = listOf(value, "freshness");
+  const atLeastRevision = countOf(revision, "freshness' revision");
+  if (age === null || age === undefined) return { atLeastRevision };
+  return { atLeastRevision, maxAgeMilliseconds: countOf(age, "freshness' age") };
 }
 
 function identityItems(identity: WriteIdentity | undefined): unknown[] {
@@ -218,11 +234,16 @@ function callFrameOf(value: unknown): LinkCallFrame {
 }
 
 function requestOf(fields: Fields): LinkRequest {
-  const flag = (countOf(fields[3], "flags") & 2) !== 0;
+  const flags = countOf(fields[3], "flags");
+  const flag = (flags & 2) !== 0;
   const method: LinkMethod = nameOf(fields[4], LINK_METHODS, "method");
   const item = fields[5];
   switch (method) {
-    case "range":
+    case "range": {
+      const request = operationOf(method, item, flag);
+      if (request.method !== "range" || (flags & 8) === 0) return request;
+      return { ...request, fresh: freshOf(fields[6]) };
+    }
     case "put":
     case "deleteRange":
     case "txn":

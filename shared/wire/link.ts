@@ -61,11 +61,24 @@ export type LinkOpResult =
       readonly results: readonly LinkOpResult[];
     };
 
+/** What a serializable read demands of the state that answers it; a linearizable one is asked else. */
+export interface Freshness {
+  /** The store's revision, at least: what the caller has seen before. */
+  readonly atLeastRevision?: number | undefined;
+  /** How far the state may lie behind the cluster, by the peer's clock. */
+  readonly maxAgeMilliseconds?: number | undefined;
+}
+
 /** Each method's request and answer. */
 export interface LinkMethods {
   range: {
-    request: { readonly op: RangeOp; readonly serializable: boolean };
-    answer: LinkRangeResult;
+    request: {
+      readonly op: RangeOp;
+      readonly serializable: boolean;
+      readonly fresh?: Freshness | undefined;
+    };
+    /** `ageMilliseconds`: of the state that answered, at most; undefined: not known. */
+    answer: LinkRangeResult & { readonly ageMilliseconds?: number | undefined };
   };
   put: { request: { readonly op: PutOp }; answer: { readonly previous: LinkKeyValue | undefined } };
   deleteRange: {
@@ -212,16 +225,19 @@ export type LinkCallFrame =
   | { readonly kind: "watchProgress"; readonly stream: number }
   | { readonly kind: "watchClose"; readonly stream: number };
 
+/** The answer to hello. */
+export interface LinkWelcome {
+  readonly kind: "welcome";
+  readonly version: number;
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** The last log index that the peer has applied: a floor for writes that begin now. */
+  readonly appliedIndex: number;
+}
+
 /** What the peer's side sends. */
 export type LinkReplyFrame =
-  | {
-      readonly kind: "welcome";
-      readonly version: number;
-      readonly clusterId: bigint;
-      readonly memberId: bigint;
-      /** The last log index that the peer has applied: a floor for writes that begin now. */
-      readonly appliedIndex: number;
-    }
+  | LinkWelcome
   | { readonly kind: "result"; readonly id: number; readonly answer: LinkAnswer }
   | { readonly kind: "error"; readonly id: number; readonly failure: LinkFailure }
   | {

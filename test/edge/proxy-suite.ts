@@ -9,6 +9,7 @@ import { startQuorate } from "../support/cluster.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { jsonOf, problemOf } from "./edge.ts";
 import type { Edge, StartEdge } from "./edge.ts";
+import { consistencySuite } from "./consistency-suite.ts";
 import { faultSuite } from "./fault-suite.ts";
 import { kvSuite } from "./kv-suite.ts";
 import { describeApi } from "./lease-suite.ts";
@@ -35,6 +36,7 @@ export function proxySuite(label: string, start: StartEdge): void {
     });
     kvSuite(edgeOf);
     describeApi(edgeOf);
+    describe("consistency", () => consistencySuite(edgeOf));
     describe("the link", () => linkSuite(edgeOf));
     describe("bad input", () => badInputSuite(edgeOf));
     describe("access without a secret", () => loopbackSuite(edgeOf));
@@ -104,6 +106,11 @@ function badInputSuite(edgeOf: () => Edge): void {
     ["half a percent-encoding in the path", "/kv/a%2", {}, 400],
     ["a limit that is no number", "/kv?prefix=a&limit=-1", {}, 400],
     ["a timeout of none", "/kv?key=a&timeout=0", {}, 400],
+    ["a level that is none", "/kv?key=a&consistency=eventual", {}, 400],
+    ["a bounded read without a bound", "/kv?key=a&consistency=bounded", {}, 400],
+    ["a bound without its level", "/kv?key=a&maxAge=5", {}, 400],
+    ["a token that is none", "/kv?key=a&consistency=session&session=x", {}, 400],
+    ["two levels", "/kv?key=a&consistency=bounded&maxAge=1&serializable=true", {}, 400],
     ["a wrong cursor", "/kv?prefix=a&cursor=abc", {}, 400],
     ["wrong base64", "/kv?encoding=base64&key=a*b", {}, 400],
     ["wrong hex", "/kv?encoding=hex&key=abc", {}, 400],

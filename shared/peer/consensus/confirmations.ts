@@ -23,8 +23,16 @@ interface Round {
   /** All the numbers that it was asked with: an answer to any of them settles it. */
   readonly contexts: number[];
   askedAt: number;
+  readonly begunAt: number;
   /** Raft took the request: its leader owes an answer. */
   asked: boolean;
+}
+
+/** A round that was answered, with the index that this peer has yet to apply. */
+interface Confirmed {
+  readonly index: number;
+  readonly waiters: readonly Waiter[];
+  readonly begunAt: number;
 }
 
 /** Etcd's readIndexRetryTime. */
@@ -37,8 +45,17 @@ export class Confirmations {
   readonly #rounds = new Set<Round>();
   readonly #byContext = new Map<number, Round>();
   /** Confirmed, not yet applied so far. */
-  #confirmed: { readonly index: number; readonly waiters: readonly Waiter[] }[] = [];
+  #confirmed: Confirmed[] = [];
   #context = 0;
+  #freshAt: number | undefined;
+
+  /**
+   * Everything that was committed anywhere before this time is applied here: when the newest of
+   * the rounds began that are confirmed and applied. Undefined before the first.
+   */
+  get freshAt(): number | undefined {
+    return this.#freshAt;
+  }
 
   get waitingCount(): number {
     let count = this.#joining.length;
@@ -58,7 +75,13 @@ export class Confirmations {
   /** Begins a round for those who joined. */
   flush(readIndex: ReadIndex, now: number): void {
     if (this.#joining.length === 0) return;
-    const round: Round = { waiters: this.#joining, contexts: [], askedAt: now, asked: false };
+    const round: Round = {
+      waiters: this.#joining,
+      contexts: [],
+      askedAt: now,
+      begunAt: now,
+      asked: false,
+    };
     this.#joining = [];
     this.#rounds.add(round);
     this.#ask(round, readIndex, now);
@@ -69,8 +92,10 @@ export class Confirmations {
     const round = this.#byContext.get(state.context);
     if (round === undefined) return; // Answered before by another of its contexts, or given up.
     this.#forget(round);
-    if (state.index <= applied) tell(round.waiters);
-    else this.#confirmed.push({ index: state.index, waiters: round.waiters });
+    const { waiters, begunAt } = round;
+    const confirmed = { index: state.index, waiters, begunAt };
+    if (state.index <= applied) this.#tell(confirmed);
+    else this.#confirmed.push(confirmed);
   }
 
   /** Tells those whose index is applied by now. */
@@ -79,7 +104,7 @@ export class Confirmations {
     const ready = this.#confirmed.filter((each) => each.index <= applied);
     if (ready.length === 0) return;
     this.#confirmed = this.#confirmed.filter((each) => each.index > applied);
-    for (const each of ready) tell(each.waiters);
+    for (const each of ready) this.#tell(each);
   }
 
   /**
@@ -100,8 +125,8 @@ export class Confirmations {
   /** Fails what has waited too long, and asks again what has had no answer for a while. */
   sweep(readIndex: ReadIndex, now: number): void {
     this.#confirmed = this.#confirmed
-      .map(({ index, waiters }) => ({
-        index,
+      .map(({ waiters, ...rest }) => ({
+        ...rest,
         waiters: failOverdue(waiters, now, "timeoutWaitAppliedIndex"),
       }))
       .filter((each) => each.waiters.length > 0);
@@ -121,6 +146,11 @@ export class Confirmations {
     this.#byContext.clear();
     for (const each of this.#confirmed) fail(each.waiters, code);
     this.#confirmed = [];
+  }
+
+  #tell({ begunAt, waiters }: Confirmed): void {
+    this.#freshAt = Math.max(this.#freshAt ?? begunAt, begunAt);
+    for (const waiter of waiters) waiter.owner.confirmed();
   }
 
   #ask(round: Round, readIndex: ReadIndex, now: number): void {
@@ -147,10 +177,6 @@ function failOverdue(waiters: readonly Waiter[], now: number, code: ErrorCode): 
     code,
   );
   return waiters.filter((each) => each.deadline > now);
-}
-
-function tell(waiters: readonly Waiter[]): void {
-  for (const waiter of waiters) waiter.owner.confirmed();
 }
 
 function fail(waiters: readonly Waiter[], code: ErrorCode): void {

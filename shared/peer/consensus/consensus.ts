@@ -107,6 +107,15 @@ export class Consensus {
     return this.#view.leaderlessMilliseconds(now);
   }
 
+  /**
+   * How far at most this peer's state lies behind the cluster, by its own clock; undefined while
+   * that is not known.
+   */
+  ageMilliseconds(): number | undefined {
+    const { freshAt } = this.#confirmations;
+    return freshAt === undefined ? undefined : this.#host.now() - freshAt;
+  }
+
   get raft(): RaftNode {
     return this.#raft;
   }

@@ -7,9 +7,10 @@ import type { Consensus } from "../consensus/consensus.ts";
 import type { ProposalOwner } from "../consensus/proposals.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig } from "../peer.ts";
-import type { CallContext, Header, OpResult } from "../services.ts";
+import type { CallContext, Header, OpResult, ReadLevel } from "../services.ts";
 import type { ApplyResult, StateMachine } from "../state/state-machine.ts";
 import type { Command } from "../../wire/command.ts";
+import type { Freshness } from "../../wire/link.ts";
 
 export interface Written {
   readonly header: Header;
@@ -70,28 +71,48 @@ export class ServiceContext {
   }
 
   /**
-   * Calls `read` at a linearizable point, or at once if any state will do. `check` throws if it
-   * must not be read.
+   * Calls `read` at a linearizable point, or at once if the state at hand will do, with the state's
+   * age. `check` throws if it must not be read.
    */
   atReadPoint<Answer>(
-    options: { readonly serializable: boolean },
+    level: ReadLevel,
     call: CallContext,
-    read: () => Answer | Promise<Answer>,
+    read: (ageMilliseconds: number | undefined) => Answer | Promise<Answer>,
     check?: () => void,
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       check?.();
       this.checkLeader(call);
-      const serve = (): void => {
+      const serve = (age: number | undefined): void => {
         try {
-          resolve(read());
+          resolve(read(age));
         } catch (error) {
           reject(error);
         }
       };
-      if (options.serializable) return serve();
-      this.consensus.confirm({ confirmed: serve, failed: reject }, call.timeoutMilliseconds);
+      const { serializable, fresh } = level;
+      if (serializable && (fresh === undefined || this.#isFresh(fresh))) {
+        return serve(this.consensus.ageMilliseconds());
+      }
+      const confirmed = (): void => {
+        if (fresh !== undefined && !this.#hasReached(fresh)) reject(rpcError("futureRev"));
+        else serve(0);
+      };
+      this.consensus.confirm({ confirmed, failed: reject }, call.timeoutMilliseconds);
     });
+  }
+
+  #isFresh(fresh: Freshness): boolean {
+    const { maxAgeMilliseconds } = fresh;
+    if (!this.#hasReached(fresh)) return false;
+    if (maxAgeMilliseconds === undefined) return true;
+    const age = this.consensus.ageMilliseconds();
+    // Equal may be less than it seems: clocks have steps.
+    return age !== undefined && age < maxAgeMilliseconds;
+  }
+
+  #hasReached({ atLeastRevision = 0 }: Freshness): boolean {
+    return this.state.store.revision >= atLeastRevision;
   }
 }
 

@@ -3,7 +3,14 @@ import { rpcError } from "../../api/errors.ts";
 import { assert } from "../../base/assert.ts";
 import type { RangeQuery } from "../../mvcc/types.ts";
 import type { DeleteRangeOp, Op, PutOp, TxnOp } from "../../wire/command.ts";
-import type { CallContext, Header, KvService, OpResult, RangeAnswer } from "../services.ts";
+import type {
+  CallContext,
+  Header,
+  KvService,
+  OpResult,
+  RangeAnswer,
+  ReadLevel,
+} from "../services.ts";
 import { readTxn } from "../state/apply-operations.ts";
 import type { Compactor } from "./compactor.ts";
 import type { ServiceContext, Written } from "./context.ts";
@@ -33,23 +40,26 @@ class ReplicatedKv implements KvService {
     this.#compactor = compactor;
   }
 
-  range(
-    query: RangeQuery,
-    options: { serializable: boolean },
-    call: CallContext,
-  ): Promise<RangeAnswer> {
-    const read = () => this.#readNow(query);
-    return this.#context.atReadPoint(options, call, read, () => checkKey(query.key));
+  range(query: RangeQuery, level: ReadLevel, call: CallContext): Promise<RangeAnswer> {
+    const read = (age: number | undefined) => this.#readNow(query, age);
+    return this.#context.atReadPoint(level, call, read, () => checkKey(query.key));
   }
 
-  #readNow(query: RangeQuery): RangeAnswer | Promise<RangeAnswer> {
+  #readNow(
+    query: RangeQuery,
+    ageMilliseconds: number | undefined,
+  ): RangeAnswer | Promise<RangeAnswer> {
     const { state, host } = this.#context;
     const found = readRange(query, state, host);
     if (found instanceof Promise) {
-      return found.then((result) => ({ header: this.#context.header(), ...result }));
+      return found.then((result) => ({
+        header: this.#context.header(),
+        ...result,
+        ageMilliseconds,
+      }));
     }
     const { kvs, count, more } = found;
-    return { header: this.#context.header(), kvs, count, more };
+    return { header: this.#context.header(), kvs, count, more, ageMilliseconds };
   }
 
   async *rangeStream(

@@ -12,6 +12,7 @@ import type {
   RangeOp,
   TxnOp,
 } from "../../../shared/wire/command.ts";
+import type { Freshness } from "../../../shared/wire/link.ts";
 import { ManualClock } from "../../support/clocks.ts";
 import { PATIENT_CALL, startInProcessCluster } from "../../support/in-process-cluster.ts";
 import type {
@@ -107,11 +108,11 @@ export function put(member: InProcessMember, key: string, value: string, more?: 
 export function get(
   member: InProcessMember,
   key: string,
-  options: { serializable?: boolean; call?: CallContext } = {},
+  options: { serializable?: boolean; fresh?: Freshness; call?: CallContext } = {},
 ): Promise<RangeAnswer> {
   return member.peer.services.kv.range(
     wholeRange(utf8(key), EMPTY),
-    { serializable: options.serializable ?? false },
+    { serializable: options.serializable ?? false, fresh: options.fresh },
     options.call ?? PATIENT_CALL,
   );
 }

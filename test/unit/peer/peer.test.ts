@@ -22,6 +22,7 @@ import {
   valueOf,
 } from "./driven-cluster.ts";
 import type { Driven } from "./driven-cluster.ts";
+import type { Freshness } from "../../../shared/wire/link.ts";
 
 function failure(promise: Promise<unknown>): Promise<RpcError> {
   return promise.then(
@@ -282,6 +283,53 @@ describe("three members", () => {
     expect(valueOf(await settled(get(old, "key")))).toBe("new");
     await clock.advance(2000);
     expectHealthy(driven);
+  });
+
+  test("a member that is cut off: serializable is stale, session and bounded reads never are", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    const leader = await driven.leader();
+    await settled(put(leader, "key", "old"));
+    const cut = cluster.followers[0] as InProcessMember;
+    const seen = await settled(get(cut, "key"));
+    expect(seen.ageMilliseconds).toBe(0);
+    cluster.network.isolate(cut.nodeId);
+    const { revision } = (await settled(put(leader, "key", "new"))).header;
+    const read = (fresh?: Freshness) =>
+      get(cut, "key", { serializable: true, ...(fresh && { fresh }) });
+
+    await clock.advance(10);
+    const stale = await read();
+    expect(valueOf(stale)).toBe("old");
+    const age = stale.ageMilliseconds ?? -1;
+    expect(age).toBeGreaterThan(0);
+    expect(valueOf(await read({ maxAgeMilliseconds: age + 1 }))).toBe("old");
+    expect(valueOf(await read({ atLeastRevision: revision - 1 }))).toBe("old");
+
+    await clock.advance(100);
+    const late = failure(read({ maxAgeMilliseconds: age }));
+    const session = failure(read({ atLeastRevision: revision }));
+    for (const refused of [await settled(late), await settled(session)]) {
+      expect(refused).toMatchObject({ status: "unavailable", outcome: "none" });
+    }
+    cluster.network.heal();
+    expect(valueOf(await settled(read({ atLeastRevision: revision })))).toBe("new");
+    expect(valueOf(await settled(read({ maxAgeMilliseconds: 0 })))).toBe("new");
+    const future = await settled(failure(read({ atLeastRevision: revision + 1 })));
+    expect(future.code).toBe("futureRev");
+  });
+
+  test("the age of a state is counted from before its confirmation, and grows", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, clock, settled } = driven;
+    await driven.leader();
+    const follower = cluster.followers[0] as InProcessMember;
+    await settled(get(follower, "key"));
+    const first = (await get(follower, "key", { serializable: true })).ageMilliseconds ?? -1;
+    await clock.advance(250);
+    const later = (await get(follower, "key", { serializable: true })).ageMilliseconds ?? -1;
+    expect(later - first).toBe(250);
+    expect(first).toBeGreaterThanOrEqual(0);
   });
 
   test("without a leader: require-leader is refused at once, others wait and say why", async () => {

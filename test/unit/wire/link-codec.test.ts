@@ -71,6 +71,13 @@ const requests: readonly LinkRequest[] = [
   { method: "leases" },
   { method: "memberList", linearizable: true },
   { method: "status" },
+  { method: "range", op: range, serializable: true, fresh: { atLeastRevision: 2 ** 40 } },
+  {
+    method: "range",
+    op: range,
+    serializable: true,
+    fresh: { atLeastRevision: 0, maxAgeMilliseconds: 0 },
+  },
 ];
 
 const create = {
@@ -144,6 +151,7 @@ const member = {
 };
 const answers: readonly LinkAnswer[] = [
   { method: "range", header, kvs: [kv], count: 1, more: false },
+  { method: "range", header, kvs: [], count: 0, more: false, ageMilliseconds: 12 },
   { method: "put", header, previous: kv },
   { method: "deleteRange", header, deleted: 1, previous: [kv] },
   { method: "txn", header, succeeded: true, results },
@@ -218,7 +226,7 @@ describe("link frames", () => {
       "8601011901f4010781480000000000000001",
     );
     expect(
-      hexOf(encodeReplyFrame({ kind: "result", id: 1, answer: answers[1] as LinkAnswer })),
+      hexOf(encodeReplyFrame({ kind: "result", id: 1, answer: answers[2] as LinkAnswer })),
     ).toBe(
       "8611010109048643" +
         "6b6579" +
