@@ -3,8 +3,9 @@
  * every side once on fresh data with the same seed (A B, then B A, so that neither always goes first), and the ratio of
  * a cell is the median of its rounds' ratios.
  */
-import { runLoad, type LoadResult, type Workload } from "./load.ts";
+import { runLoad, type Workload } from "./load.ts";
 import { usageOfAll, type Usage } from "./process-usage.ts";
+import type { LoadResult } from "./run.ts";
 import { startSide, type Side } from "./sides.ts";
 
 export interface Cell {

@@ -33,7 +33,7 @@ export interface Call {
   readonly path: string;
   /** The message as gRPC frames it: a zero byte, four bytes of length, the protobuf. */
   readonly message: Buffer;
-  /** Also ends the request; false opens a stream that `sendMessage` goes on with. */
+  /** Also ends the request; false opens a stream that `send` goes on with. */
   readonly unary: boolean;
   /** A response message: `source[start, end)` is its protobuf, valid during the call only. */
   onMessage(source: Buffer, start: number, end: number): void;
@@ -116,7 +116,8 @@ export class GrpcConnection {
   readonly #headers: RequestHeaders;
   readonly #decoder = new HeaderDecoder();
   readonly #streams = new Map<number, Stream>();
-  readonly #waiting: Call[] = [];
+  /** What the connection's send window has no room for yet, in order. */
+  readonly #waiting: { readonly bytes: number; run(): void }[] = [];
   #nextStream = 1;
   #out = Buffer.allocUnsafeSlow(OUT_BYTES);
   #outEnd = 0;
@@ -163,20 +164,37 @@ export class GrpcConnection {
     return connection;
   }
 
-  /** Starts the call; it leaves with the others of this turn, at the latest at `flush`. */
-  start(call: Call): void {
+  /** Starts the call; it leaves with the others of this turn, at the latest at `flush`. Gives its stream. */
+  start(call: Call): number {
     if (this.#closed) {
       call.onEnd(-1, "the connection is closed");
-      return;
+      return 0;
     }
-    if (this.#sendWindow < call.message.length) {
-      this.#waiting.push(call);
-      return;
-    }
-    this.#sendWindow -= call.message.length;
     const id = this.#nextStream;
     this.#nextStream += 2;
     this.#streams.set(id, { call, partial: undefined });
+    this.#whenRoom(call.message.length, () => this.#startNow(id, call));
+    return id;
+  }
+
+  /** Sends a further message of a stream; like `start`, at the latest at `flush`. */
+  send(id: number, message: Buffer): void {
+    this.#whenRoom(message.length, () => {
+      this.#reserve(FRAME_HEADER_BYTES + message.length);
+      this.#frame(FRAME.data, 0, id, message);
+    });
+  }
+
+  #whenRoom(bytes: number, run: () => void): void {
+    if (this.#waiting.length > 0 || this.#sendWindow < bytes) {
+      this.#waiting.push({ bytes, run });
+      return;
+    }
+    this.#sendWindow -= bytes;
+    run();
+  }
+
+  #startNow(id: number, call: Call): void {
     const block = this.#headers.blockOf(call.path);
     const needed = 2 * FRAME_HEADER_BYTES + block.length + call.message.length;
     this.#reserve(needed);
@@ -344,11 +362,11 @@ export class GrpcConnection {
 
   #window(credit: number): void {
     this.#sendWindow += credit;
-    while (this.#waiting.length > 0) {
-      const call = this.#waiting[0] as Call;
-      if (this.#sendWindow < call.message.length) return;
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (this.#sendWindow < next.bytes) return;
+      this.#sendWindow -= next.bytes;
       this.#waiting.shift();
-      this.start(call);
+      next.run();
     }
   }
 
@@ -357,6 +375,7 @@ export class GrpcConnection {
     this.#closed = true;
     const calls = [...this.#streams.values()].map((stream) => stream.call);
     this.#streams.clear();
-    for (const call of [...calls, ...this.#waiting.splice(0)]) call.onEnd(-1, "connection lost");
+    this.#waiting.length = 0;
+    for (const call of calls) call.onEnd(-1, "connection lost");
   }
 }

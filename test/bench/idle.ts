@@ -4,8 +4,9 @@
  * members while nothing happens.
  */
 import { GrpcConnection, type Call } from "./grpc-connection.ts";
-import { framed } from "./messages.ts";
+import { keepAliveRequest } from "./messages.ts";
 import { usageOfAll } from "./process-usage.ts";
+import { sleep } from "./run.ts";
 import { logEntries, startSide, type Side } from "./sides.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { GrpcChannel } from "../support/rpc-channel.ts";
@@ -28,22 +29,6 @@ export interface IdleOptions {
 
 const SETTLE_MILLISECONDS = 3000;
 const LEASE_TTL_SECONDS = 3600n;
-
-const sleep = (milliseconds: number) =>
-  new Promise<void>((resolve) => {
-    setTimeout(resolve, milliseconds);
-  });
-
-/** LeaseKeepAliveRequest{ID}. */
-function keepAliveRequest(id: bigint): Buffer {
-  const bytes = [1 << 3];
-  let rest = id;
-  while (rest >= 0x80n) {
-    bytes.push(Number(rest & 0x7fn) | 0x80);
-    rest >>= 7n;
-  }
-  return framed(Uint8Array.of(...bytes, Number(rest)));
-}
 
 /** Opens a connection with one keepalive stream, and waits for its first answer. */
 async function openKeepAlive(address: string, id: bigint): Promise<GrpcConnection> {

@@ -33,6 +33,71 @@ export function rangeTemplate(serializable: boolean): Buffer {
   return framed(Uint8Array.of(...head, ...(serializable ? [7 << 3, 1] : [])));
 }
 
+/** PutRequest{key: 32 bytes, value: 256 bytes}: the first half of the key is for `writeKey`. */
+export function longKeyPutTemplate(value: Uint8Array): Buffer {
+  const key = new Uint8Array(2 * KEY_BYTES).fill(0x30);
+  return framed(Uint8Array.of(bytesTag(1), key.length, ...key, bytesTag(2), 0x80, 0x02, ...value));
+}
+
+/** RangeRequest{key: 32 bytes}. */
+export function longKeyRangeTemplate(): Buffer {
+  const key = new Uint8Array(2 * KEY_BYTES).fill(0x30);
+  return framed(Uint8Array.of(bytesTag(1), key.length, ...key));
+}
+
+/** A message as a field. */
+function nested(field: number, message: Uint8Array): Uint8Array {
+  return Uint8Array.of(bytesTag(field), ...varint(BigInt(message.length)), ...message);
+}
+
+function varint(value: bigint): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  return [...bytes, Number(rest)];
+}
+
+/** A varint of fixed length, so that it can be overwritten: up to 2^35. */
+const FIXED_VARINT_BYTES = 5;
+/** Behind gRPC's prefix, the compare's head, its target and its key. */
+const MOD_REVISION_OFFSET = 5 + 2 + 2 + 2 + KEY_BYTES + 1;
+
+/** TxnRequest: if the key's mod revision is the one to be written in, put it, else read it. */
+export function txnTemplate(value: Uint8Array, key: { seed: number; number: number }): Buffer {
+  const name = Buffer.alloc(KEY_BYTES);
+  writeKey(name, 0, key.seed, key.number);
+  // Compare{result: EQUAL, target: MOD, key, mod_revision}
+  const zero = new Uint8Array(FIXED_VARINT_BYTES).fill(0x80, 0, FIXED_VARINT_BYTES - 1);
+  const compare = Uint8Array.of(2 << 3, 2, ...nested(3, name), 6 << 3, ...zero);
+  const put = Uint8Array.of(...nested(1, name), ...nested(2, value));
+  const range = nested(1, name);
+  return framed(
+    Uint8Array.of(
+      ...nested(1, compare),
+      ...nested(2, nested(2, put)),
+      ...nested(3, nested(1, range)),
+    ),
+  );
+}
+
+export function writeModRevision(message: Buffer, revision: number): void {
+  if (revision >= 2 ** 35) throw new Error(`revision ${revision} doesn't fit`);
+  for (let place = 0; place < FIXED_VARINT_BYTES; place += 1) {
+    const more = place < FIXED_VARINT_BYTES - 1 ? 0x80 : 0;
+    message[MOD_REVISION_OFFSET + place] = (Math.floor(revision / 128 ** place) & 0x7f) | more;
+  }
+}
+
+/** LeaseKeepAliveRequest{ID}. */
+export function keepAliveRequest(id: bigint): Buffer {
+  return framed(Uint8Array.of(1 << 3, ...varint(id)));
+}
+
+/** WatchRequest{create_request{key}}. */
+export function watchRequest(key: Uint8Array): Buffer {
+  return framed(nested(1, nested(1, key)));
+}
+
 /**
  * Writes the `number`-th key of a run: 16 hexadecimal digits, distinct for distinct numbers below 2^32, spread over the
  * key space as hashed ids are.
@@ -77,8 +142,10 @@ class Cursor {
 
   skip(tag: number): void {
     if ((tag & 7) === 0) this.varint();
-    else if ((tag & 7) === 2) this.at += this.varint();
-    else throw new Error(`wire type ${tag & 7} in a reply`);
+    else if ((tag & 7) === 2) {
+      const length = this.varint();
+      this.at += length;
+    } else throw new Error(`wire type ${tag & 7} in a reply`);
   }
 }
 
@@ -160,4 +227,56 @@ function isWholeKv(source: Buffer, start: number, end: number, request: Buffer):
     inner.at = from + length;
   }
   return keyMatches && valueBytes === VALUE_BYTES;
+}
+
+/** The header's revision of a TxnResponse that succeeded; 0 of one that didn't. */
+export function succeededRevision(source: Buffer, start: number, end: number): number {
+  outer.reset(source, start, end);
+  while (outer.at < end) {
+    const tag = outer.varint();
+    if (tag === 2 << 3) return outer.varint() === 1 ? revisionOfReply(source, start, end) : 0;
+    outer.skip(tag);
+  }
+  return 0;
+}
+
+/** TTL of a LeaseKeepAliveResponse. */
+export function remainingTtl(source: Buffer, start: number, end: number): number {
+  outer.reset(source, start, end);
+  while (outer.at < end) {
+    const tag = outer.varint();
+    if (tag === 3 << 3) return outer.varint();
+    outer.skip(tag);
+  }
+  return 0;
+}
+
+/** The mod revisions of a WatchResponse's events, in order. */
+export function eventRevisions(source: Buffer, start: number, end: number): number[] {
+  const revisions: number[] = [];
+  outer.reset(source, start, end);
+  while (outer.at < end) {
+    const tag = outer.varint();
+    if (tag !== bytesTag(11)) {
+      outer.skip(tag);
+      continue;
+    }
+    const length = outer.varint();
+    revisions.push(eventRevision(source, outer.at, outer.at + length));
+    outer.at += length;
+  }
+  return revisions;
+}
+
+/** Event{type, kv{.., mod_revision}}. */
+function eventRevision(source: Buffer, start: number, end: number): number {
+  inner.reset(source, start, end);
+  let kvEnd = 0;
+  while (inner.at < end) {
+    const tag = inner.varint();
+    if (kvEnd === 0 && tag === bytesTag(2)) kvEnd = inner.varint();
+    else if (kvEnd > 0 && tag === 3 << 3) return inner.varint();
+    else inner.skip(tag);
+  }
+  return 0;
 }

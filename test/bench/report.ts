@@ -1,6 +1,8 @@
 /** The benchmark's output: a line for each run, tables in markdown, and the machine that it was. */
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { median, ratio, type CellResult, type Measured } from "./compare.ts";
+import type { BigStoreResult } from "./big-store.ts";
+import type { Floor, FloorResult } from "./floor.ts";
 import type { IdleResult } from "./idle.ts";
 import type { Side } from "./sides.ts";
 
@@ -10,6 +12,17 @@ export interface IdleRow {
   readonly side: Side;
   readonly members: number;
   readonly result: IdleResult;
+}
+
+export interface FloorRow {
+  readonly side: Side;
+  readonly floor: Floor;
+  readonly result: FloorResult;
+}
+
+export interface BigStoreRow {
+  readonly side: Side;
+  readonly result: BigStoreResult;
 }
 
 export function machineLine(): string {
@@ -32,6 +45,7 @@ export function runLine(side: Side, measured: Measured): string {
     `server ${measured.serverMicroseconds.toFixed(1)} us/call`,
     `generator ${measured.generatorMicroseconds.toFixed(1)} us/call`,
     `rss ${(measured.rssBytes / MIB).toFixed(0)} MiB`,
+    `anonymous ${(measured.anonymousBytes / MIB).toFixed(0)}`,
     `load ${(loadavg()[0] ?? 0).toFixed(2)}`,
   ];
   const errors = measured.errors > 0 ? ` ${measured.errors} ERRORS: ${measured.firstError}` : "";
@@ -50,8 +64,8 @@ export function compareTable(results: readonly CellResult[]): string {
   const heads =
     "members,clients,workload,etcd/s,quorate/s,ratio (min-max),p50 ms,p99 ms,CPU us/call";
   const lines = [
-    row([...heads.split(","), "RSS MiB", "errors"]),
-    row([...heads.split(","), "", ""].map(() => "---")),
+    row([...heads.split(","), "RSS MiB", "anonymous MiB", "errors"]),
+    row([...heads.split(","), "", "", ""].map(() => "---")),
   ];
   for (const result of results) {
     const { members, clients, workload } = result.cell;
@@ -76,6 +90,7 @@ export function compareTable(results: readonly CellResult[]): string {
         both((one) => one.p99Milliseconds, 2),
         both((one) => one.serverMicroseconds, 1),
         both((one) => one.rssBytes / MIB, 0),
+        both((one) => one.anonymousBytes / MIB, 0),
         String(errors),
       ]),
     );
@@ -116,6 +131,49 @@ export function idleTable(rows: readonly IdleRow[]): string {
         String(result.logEntries),
         String(result.storageBytes),
         String(result.seconds),
+      ]),
+    );
+  }
+  return lines.join("\n");
+}
+
+export function floorTable(rows: readonly FloorRow[]): string {
+  const heads = ["h2load, 100 streams", "side", "requests/s", "CPU us/request", "failed"];
+  const lines = [row(heads), row(heads.map(() => "---"))];
+  for (const { side, floor, result } of rows) {
+    const { requestsPerSecond, serverMicroseconds, failed } = result;
+    const figures = [requestsPerSecond.toFixed(0), serverMicroseconds.toFixed(1), String(failed)];
+    lines.push(row([floor, side, ...figures]));
+  }
+  return lines.join("\n");
+}
+
+export function bigStoreTable(rows: readonly BigStoreRow[]): string {
+  const heads = [
+    "keys (32 + 256 bytes)",
+    "side",
+    "puts/s",
+    "database MiB",
+    "anonymous MiB, loaded",
+    "RSS MiB, loaded",
+    "anonymous MiB, restarted",
+    "first read after kill -9, ms",
+    "CPU until then, ms",
+  ];
+  const lines = [row(heads), row(heads.map(() => "---"))];
+  const mib = (bytes: number) => (bytes / MIB).toFixed(0);
+  for (const { side, result } of rows) {
+    lines.push(
+      row([
+        String(result.keys),
+        side,
+        result.putsPerSecond.toFixed(0),
+        mib(result.databaseBytes),
+        mib(result.loaded.anonymousBytes),
+        mib(result.loaded.rssBytes),
+        mib(result.restarted.anonymousBytes),
+        result.firstReadMilliseconds.toFixed(0),
+        (1000 * result.startCpuSeconds).toFixed(0),
       ]),
     );
   }

@@ -104,13 +104,13 @@ test.each(["put", "range", "serializable"] as const)(
 
 test("two puts with one revision are found", async () => {
   const result = await load("put", { revisionOf: (put) => 2 + Math.floor(put / 2) });
-  expect(result.firstError).toMatch(/revisions were given to two puts/);
+  expect(result.firstError).toMatch(/revisions were given to two writes/);
 });
 
 test("an acknowledged put that the store doesn't count is found", async () => {
   const lies = { losesPut: (put: number) => put === 7, revisionOf: (put: number) => put + 2 };
   const result = await load("put", lies);
-  expect(result.firstError).toMatch(/puts, but the revision grew by/);
+  expect(result.firstError).toMatch(/writes, but the revision grew by/);
 });
 
 test("a reply without a revision, and a refused put, are errors", async () => {
