@@ -69,7 +69,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
   const peer = startPeer(host, peerConfig(config, identity));
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
-  addServerMetrics(metrics, { peer });
+  addServerMetrics(metrics, { peer, memberId: identity.memberId });
 
   const peerDoors = await Promise.all(
     config.listenPeerUrls.map((address) =>

@@ -3,6 +3,8 @@
  * services: what they answer is what a client would get now.
  */
 import type { Hono } from "hono";
+import { EMPTY } from "../../shared/base/bytes.ts";
+import { FIRST_KEY, wholeRange } from "../../shared/mvcc/types.ts";
 import type { CallContext, PeerStatus, Services } from "../../shared/peer/services.ts";
 import { addGetRoute } from "./get-route.ts";
 
@@ -129,20 +131,7 @@ function nonLearner(services: Services): Check {
 /** A read as a client would send it, of a key that need not exist. */
 async function readNothing(services: Services, serializable: boolean): Promise<void> {
   await services.kv.range(
-    {
-      key: Uint8Array.of(0),
-      rangeEnd: new Uint8Array(0),
-      revision: 0,
-      limit: 1,
-      sortOrder: "none",
-      sortTarget: "key",
-      keysOnly: true,
-      countOnly: false,
-      minModRevision: 0,
-      maxModRevision: 0,
-      minCreateRevision: 0,
-      maxCreateRevision: 0,
-    },
+    { ...wholeRange(FIRST_KEY, EMPTY), limit: 1, keysOnly: true },
     { serializable },
     CALL,
   );

@@ -2,8 +2,8 @@
  * etcd's metrics of a member, under etcd's names, read from the peer when the registry is asked.
  * What the peer doesn't count is not there: a constant zero would mislead.
  */
-import { Gauge, type Registry } from "prom-client";
-import type { Peer } from "../../shared/peer/peer.ts";
+import { Counter, Gauge, type Registry } from "prom-client";
+import type { Peer, PeerCounts } from "../../shared/peer/peer.ts";
 import {
   ETCD_CLUSTER_VERSION,
   ETCD_VERSION,
@@ -17,7 +17,10 @@ const CALL: CallContext = {
   onCancel: () => undefined,
 };
 
-export function addServerMetrics(registry: Registry, { peer }: { readonly peer: Peer }): void {
+export function addServerMetrics(
+  registry: Registry,
+  { peer, memberId }: { readonly peer: Peer; readonly memberId: bigint },
+): void {
   const registers = [registry];
   const labelled = (name: string, help: string, label: string, value: string): void => {
     new Gauge({ name, help, labelNames: [label], registers }).set({ [label]: value }, 1);
@@ -29,6 +32,7 @@ export function addServerMetrics(registry: Registry, { peer }: { readonly peer: 
     "cluster_version",
     ETCD_CLUSTER_VERSION.replace(/\.0$/, ""),
   );
+  labelled("etcd_server_id", "This member.", "server_id", memberId.toString(16));
   const gauge = (name: string, help: string, value: (status: PeerStatus) => number): void => {
     void new Gauge({
       name,
@@ -64,5 +68,60 @@ export function addServerMetrics(registry: Registry, { peer }: { readonly peer: 
     "etcd_debugging_mvcc_current_revision",
     "The store's revision.",
     ({ header }) => header.revision,
+  );
+  addCounts(registers, peer);
+}
+
+/** What the peer counts by itself, in plain numbers. */
+function addCounts(registers: Registry[], peer: Peer): void {
+  const counter = (name: string, help: string, value: (counts: PeerCounts) => number): void => {
+    void new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(value(peer.counts()));
+      },
+    });
+  };
+  const gauge = (name: string, help: string, value: (counts: PeerCounts) => number): void => {
+    void new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value(peer.counts()));
+      },
+    });
+  };
+  counter("etcd_mvcc_put_total", "Puts carried out.", ({ puts }) => puts);
+  counter("etcd_mvcc_delete_total", "Deletions carried out.", ({ deletes }) => deletes);
+  counter("etcd_mvcc_range_total", "Ranges answered.", ({ ranges }) => ranges);
+  counter(
+    "etcd_mvcc_txn_total",
+    "Transactions of several operations.",
+    ({ transactions }) => transactions,
+  );
+  gauge("etcd_debugging_mvcc_keys_total", "Keys that exist.", ({ keys }) => keys);
+  gauge(
+    "etcd_debugging_mvcc_compact_revision",
+    "The last compaction's revision.",
+    ({ compactRevision }) => Math.max(0, compactRevision),
+  );
+  counter(
+    "etcd_server_leader_changes_seen_total",
+    "How often another leader was found.",
+    ({ leaderChanges }) => leaderChanges,
+  );
+  gauge(
+    "etcd_server_proposals_pending",
+    "Proposals that wait.",
+    ({ proposalsPending }) => proposalsPending,
+  );
+  counter(
+    "etcd_server_proposals_failed_total",
+    "Proposals that failed.",
+    ({ proposalsFailed }) => proposalsFailed,
   );
 }

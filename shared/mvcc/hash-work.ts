@@ -26,9 +26,9 @@ import {
 import { encodeBucketKey, encodeKeyValueProto, encodeTombstoneProto } from "./key-value-proto.ts";
 import { KeyWalk } from "./key-walk.ts";
 import type { HashResult, StepBudget } from "./store.ts";
+import { OPEN_END } from "./types.ts";
 
 const BUCKET_NAME = utf8("key");
-const OPEN_END = Uint8Array.of(0);
 
 export class HashWork {
   readonly #reader: BackendReader;

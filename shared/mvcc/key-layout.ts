@@ -10,6 +10,7 @@
  *     revision  main, 8 bytes | sub * 2 + tombstone, 4 bytes                                     ->  key
  *     meta      "mvcc/compactRevision"                                                           ->  revision, 8 bytes
  *               "mvcc/compaction": the removal that is owed                                  ->  backend-compaction.ts
+ *               "mvcc/keys": how many keys exist, for metrics                                ->  count, 8 bytes
  *
  *     key-value, of a put   flags (1: has a lease) | varint version | varint (main - create revision)
  *                           | lease, 8 bytes, if it has one | value to the end
@@ -47,6 +48,7 @@ export const SUB_MAX = 0x7fff_ffff;
 
 export const COMPACT_REVISION_ROW: Bytes = utf8("mvcc/compactRevision");
 export const COMPACTION_ROW: Bytes = utf8("mvcc/compaction");
+export const KEYS_ALIVE_ROW: Bytes = utf8("mvcc/keys");
 
 const FLAG_LEASE = 1;
 /** Below it a loop is faster than calls into the runtime. */

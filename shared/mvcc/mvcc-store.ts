@@ -1,7 +1,7 @@
 /**
- * The multi-version store over a backend. Its whole state in memory is two numbers, the removal that compaction owes,
+ * The multi-version store over a backend. Its whole state in memory is three numbers, the removal that compaction owes,
  * the counts behind recent pages, and the watchers: keys and values stay in the backend (key-layout.ts), so a start
- * costs two reads, whatever the store holds.
+ * costs a few reads, whatever the store holds.
  */
 import { assert } from "../base/assert.ts";
 import { type Bytes, readUint64, writeUint64 } from "../base/bytes.ts";
@@ -16,7 +16,12 @@ import {
 } from "./backend-compaction.ts";
 import { BackendTransaction, type TransactionOwner } from "./backend-transaction.ts";
 import { HashWork } from "./hash-work.ts";
-import { changeOfRevisionRow, COMPACT_REVISION_ROW, findKeyValue } from "./key-layout.ts";
+import {
+  changeOfRevisionRow,
+  COMPACT_REVISION_ROW,
+  findKeyValue,
+  KEYS_ALIVE_ROW,
+} from "./key-layout.ts";
 import { UNBOUNDED } from "./key-walk.ts";
 import { PageCounts } from "./page-counts.ts";
 import { RangeWork } from "./range-work.ts";
@@ -28,6 +33,7 @@ import type {
   StepBudget,
   WriteTransaction,
 } from "./store.ts";
+import { FIRST_KEY, OPEN_END, wholeRange } from "./types.ts";
 import type { KeyValue, MvccRefusal, RangeQuery, RangeResult, RevisionEvents } from "./types.ts";
 import { Watchers } from "./watchers.ts";
 
@@ -53,7 +59,9 @@ class BackendStore implements MvccStore, TransactionOwner {
   #revision = FIRST_REVISION;
   #compactRevision = UNCOMPACTED;
   #owed: OwedCompaction | undefined;
-  #keysAlive: number | undefined;
+  #keysAlive = 0;
+  /** As the backend has it. */
+  #keysNoted = 0;
   #inTransaction = false;
 
   constructor(backend: Backend) {
@@ -74,8 +82,16 @@ class BackendStore implements MvccStore, TransactionOwner {
     return this.#compactRevision;
   }
 
-  get keysAlive(): number | undefined {
+  get keysAlive(): number {
     return this.#keysAlive;
+  }
+
+  finishBatch(writer: BatchWriter): void {
+    if (this.#keysAlive === this.#keysNoted) return;
+    const row = new Uint8Array(8);
+    writeUint64(row, 0, this.#keysAlive);
+    writer.put("meta", KEYS_ALIVE_ROW, row);
+    this.#keysNoted = this.#keysAlive;
   }
 
   get(key: Bytes): KeyValue | undefined {
@@ -112,7 +128,7 @@ class BackendStore implements MvccStore, TransactionOwner {
     if (events === undefined) return;
     assert(events.revision === this.#revision + 1, "revisions have no gaps");
     this.#revision = events.revision;
-    if (this.#keysAlive !== undefined) this.#keysAlive += keysAdded;
+    this.#keysAlive += keysAdded;
   }
 
   compact(revision: number, writer: BatchWriter): MvccRefusal | undefined {
@@ -164,7 +180,17 @@ class BackendStore implements MvccStore, TransactionOwner {
       return false;
     });
     this.#revision = Math.max(newest, this.#compactRevision);
-    this.#keysAlive = this.#revision === FIRST_REVISION ? 0 : undefined;
+    this.#keysAlive = this.#loadKeysAlive();
+    this.#keysNoted = this.#keysAlive;
+  }
+
+  /** Counted only where no batch has noted it: a store that something else than `finishBatch` filled. */
+  #loadKeysAlive(): number {
+    const noted = this.#backend.get("meta", KEYS_ALIVE_ROW);
+    if (noted !== undefined) return readUint64(noted, 0);
+    if (this.#revision === FIRST_REVISION) return 0;
+    const all = { ...wholeRange(FIRST_KEY, OPEN_END), countOnly: true };
+    return this.#runRange(all, this.#revision, undefined).count;
   }
 
   #refusal(revision: number, newest: number): MvccRefusal | undefined {

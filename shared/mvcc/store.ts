@@ -106,8 +106,10 @@ export interface MvccStore {
   /** HashKV at a revision (0: current): CRC-32C as etcd defines it, in steps. */
   openHash(revision: number): Cursor<HashResult> | MvccRefusal;
 
-  /** Keys alive now, for metrics; undefined when unknown. */
-  readonly keysAlive: number | undefined;
+  /** Keys that exist now, for metrics. */
+  readonly keysAlive: number;
+  /** Called at the end of a batch: notes what a restart would otherwise have to count. */
+  finishBatch(writer: BatchWriter): void;
   /**
    * Reads its state from the backend anew: after a snapshot was installed. Watchers lag or are
    * compacted then.

@@ -38,6 +38,28 @@ export interface RangeQuery {
   readonly maxCreateRevision: number;
 }
 
+/** The first key that may exist, and the end of a range that has none. */
+export const FIRST_KEY: Bytes = Uint8Array.of(0);
+export const OPEN_END: Bytes = Uint8Array.of(0);
+
+/** Every key-value of a range (see above), by key, at the newest revision. */
+export function wholeRange(key: Bytes, rangeEnd: Bytes): RangeQuery {
+  return {
+    key,
+    rangeEnd,
+    revision: 0,
+    limit: 0,
+    sortOrder: "none",
+    sortTarget: "key",
+    keysOnly: false,
+    countOnly: false,
+    minModRevision: 0,
+    maxModRevision: 0,
+    minCreateRevision: 0,
+    maxCreateRevision: 0,
+  };
+}
+
 export interface RangeResult {
   readonly kvs: readonly KeyValue[];
   /** Keys of the whole range at that revision, whatever limit and filters say. */

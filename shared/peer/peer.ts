@@ -44,9 +44,27 @@ export interface PeerConfig {
   readonly progressNotifyMilliseconds: number;
 }
 
+/** What a peer counts, for metrics. Those without another remark: since its start. */
+export interface PeerCounts {
+  readonly puts: number;
+  readonly deletes: number;
+  readonly ranges: number;
+  /** Of more than one operation. */
+  readonly transactions: number;
+  /** Keys that exist now. */
+  readonly keys: number;
+  /** -1: nothing was compacted yet. */
+  readonly compactRevision: number;
+  readonly leaderChanges: number;
+  /** Proposals that wait now. */
+  readonly proposalsPending: number;
+  readonly proposalsFailed: number;
+}
+
 export interface Peer {
   readonly services: Services;
   raftStatus(): RaftStatus;
+  counts(): PeerCounts;
   /**
    * Resolves when this peer knows a leader and has applied up to where it could serve; etcd's
    * "ready to serve".

@@ -10,7 +10,7 @@ import { openMembership, openRaft } from "./consensus/open-raft.ts";
 import { markOf, Snapshots } from "./consensus/snapshots.ts";
 import type { Host, PeerInbox } from "./host.ts";
 import { MemberPublisher } from "./member-publisher.ts";
-import type { Peer, PeerConfig, StartPeer } from "./peer.ts";
+import type { Peer, PeerConfig, PeerCounts, StartPeer } from "./peer.ts";
 import { MembershipKeeper } from "./membership-keeper.ts";
 import { ClusterMembers } from "./service/cluster-service.ts";
 import { Compactor } from "./service/compactor.ts";
@@ -112,6 +112,13 @@ class RunningPeer implements Peer {
 
   raftStatus(): ReturnType<Peer["raftStatus"]> {
     return this.#consensus.raft.status();
+  }
+
+  counts(): PeerCounts {
+    const { puts, deletes, ranges, transactions } = this.#state.counts;
+    const { keysAlive: keys, compactRevision } = this.#state.store;
+    const { counts } = this.#consensus;
+    return { puts, deletes, ranges, transactions, keys, compactRevision, ...counts };
   }
 
   ready(): Promise<void> {

@@ -5,6 +5,7 @@
 import { EMPTY, utf8 } from "../../shared/base/bytes.ts";
 import { RpcError } from "../../shared/api/errors.ts";
 import type { Prng } from "../../shared/base/prng.ts";
+import { wholeRange } from "../../shared/mvcc/types.ts";
 import type { RangeQuery } from "../../shared/mvcc/types.ts";
 import type { Services } from "../../shared/peer/services.ts";
 import type { PutOp, TxnOp } from "../../shared/wire/command.ts";
@@ -243,18 +244,5 @@ function putOp(key: string, value: string, lease: bigint): PutOp {
 }
 
 function rangeQuery({ key, end }: KeySpan, revision: number): RangeQuery {
-  return {
-    key: utf8(key),
-    rangeEnd: utf8(end ?? ""),
-    revision,
-    limit: 0,
-    sortOrder: "none",
-    sortTarget: "key",
-    keysOnly: false,
-    countOnly: false,
-    minModRevision: 0,
-    maxModRevision: 0,
-    minCreateRevision: 0,
-    maxCreateRevision: 0,
-  };
+  return { ...wholeRange(utf8(key), utf8(end ?? "")), revision };
 }

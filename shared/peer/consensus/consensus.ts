@@ -14,7 +14,7 @@ import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
 import { encodeCommand } from "../../wire/command-codec.ts";
 import type { Command, MemberCommand, WriteIdentity } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
-import type { PeerConfig } from "../peer.ts";
+import type { PeerConfig, PeerCounts } from "../peer.ts";
 import type { StateMachine } from "../state/state-machine.ts";
 import { Applier } from "./applier.ts";
 import { Confirmations } from "./confirmations.ts";
@@ -100,6 +100,14 @@ export class Consensus {
 
   get leadership(): Leadership {
     return this.#view.current;
+  }
+
+  get counts(): Pick<PeerCounts, "leaderChanges" | "proposalsPending" | "proposalsFailed"> {
+    return {
+      leaderChanges: this.#view.changeCount,
+      proposalsPending: this.#proposals.pendingCount,
+      proposalsFailed: this.#proposals.failedCount,
+    };
   }
 
   /** Milliseconds without a known leader; 0 with one. */

@@ -19,6 +19,8 @@ export class LeaderView {
   #current: Leadership;
   #electedAt = Number.NEGATIVE_INFINITY;
   #lostAt: number;
+  /** How often another leader than before was found. */
+  changeCount = 0;
 
   constructor(term: number, now: number) {
     this.#current = { leader: undefined, leads: false, term };
@@ -45,6 +47,7 @@ export class LeaderView {
     if (leader === undefined && before.leader !== undefined) this.#lostAt = now;
     if (leader === undefined || leader === before.leader) return "changed";
     this.#electedAt = now;
+    this.changeCount += 1;
     return "newLeader";
   }
 

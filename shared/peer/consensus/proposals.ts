@@ -74,6 +74,9 @@ export class Proposals {
     this.#proposer = proposerBytes(own);
   }
 
+  /** Proposals that their callers were told have failed. */
+  failedCount = 0;
+
   get pendingCount(): number {
     return this.#pending.size;
   }
@@ -209,6 +212,7 @@ export class Proposals {
 
   #fail(proposal: Proposal, error: RpcError): void {
     this.#pending.delete(proposal.sequence);
+    this.failedCount += 1;
     proposal.owner.failed(error);
   }
 }

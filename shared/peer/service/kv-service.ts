@@ -50,6 +50,7 @@ class ReplicatedKv implements KvService {
     ageMilliseconds: number | undefined,
   ): RangeAnswer | Promise<RangeAnswer> {
     const { state, host } = this.#context;
+    state.counts.ranges += 1;
     const found = readRange(query, state, host);
     if (found instanceof Promise) {
       return found.then((result) => ({
@@ -68,6 +69,7 @@ class ReplicatedKv implements KvService {
     call: CallContext,
   ): ReturnType<typeof streamRange> {
     checkKey(query.key);
+    this.#context.state.counts.ranges += 1;
     yield* streamRange(this.#context, query, options, call);
   }
 
@@ -111,10 +113,12 @@ class ReplicatedKv implements KvService {
   }
 
   #readTxnNow(op: TxnOp): TxnAnswer {
-    const { store, lessor } = this.#context.state;
+    const { store, lessor, counts } = this.#context.state;
     const result = readTxn(op, store, lessor);
     if (result.kind === "refused") throw rpcError(result.code);
     const { succeeded, results } = result;
+    counts.ranges += results.length;
+    counts.transaction(results.length);
     return { header: this.#context.header(), succeeded, results };
   }
 

@@ -7,6 +7,7 @@ import type { ErrorCode, RpcError } from "../../api/errors.ts";
 import { compareBytes } from "../../base/bytes.ts";
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { FIRST_KEY } from "../../mvcc/types.ts";
 import type { WatchBatch, Watcher, WatcherSink } from "../../mvcc/watch-registry.ts";
 import type { WatchCreate, WatchResponse, WatchSink, WatchStream } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
@@ -19,8 +20,6 @@ export interface StreamOwner {
   catchUpSoon(): void;
   closed(stream: PeerWatchStream): void;
 }
-
-const FIRST_KEY = Uint8Array.of(0);
 
 interface ActiveWatch {
   readonly id: bigint;

@@ -9,11 +9,13 @@ import { EMPTY } from "../../base/bytes.ts";
 import type { BatchWriter } from "../../backend/backend.ts";
 import type { Lessor } from "../../lease/lessor.ts";
 import type { MvccStore, WriteTransaction } from "../../mvcc/store.ts";
+import { wholeRange } from "../../mvcc/types.ts";
 import type { KeyValue, RangeQuery } from "../../mvcc/types.ts";
 import type { DeleteRangeOp, PutOp, TxnOp } from "../../wire/command.ts";
 import type { OpResult } from "../services.ts";
-import { chosenOps, decidePath, wholeRange } from "./compares.ts";
+import { chosenOps, decidePath } from "./compares.ts";
 import type { ReadView, TxnPath } from "./compares.ts";
+import type { OperationCounts } from "./operation-counts.ts";
 
 export interface Refused {
   readonly kind: "refused";
@@ -34,6 +36,7 @@ export interface WriteContext {
   readonly txn: WriteTransaction;
   readonly lessor: Lessor;
   readonly writer: BatchWriter;
+  readonly counts: OperationCounts;
 }
 
 /** The store's revision as of the operations so far. */
@@ -60,6 +63,7 @@ function putChecked(
   const lease = op.ignoreLease ? (previous?.lease ?? 0n) : op.lease;
   const before = previous?.lease ?? 0n;
   txn.put(op.key, value, lease, previous ?? "none");
+  context.counts.puts += 1;
   if (before !== lease) context.lessor.reattach(op.key, before, lease, context.writer);
   return {
     kind: "put",
@@ -89,6 +93,7 @@ export function applyDeleteRange(
     assert(!("code" in found), "the newest revision is always readable");
     for (const kv of found.kvs) remove(kv.key);
   }
+  context.counts.deletes += 1;
   return { kind: "deleteRange", revision: revisionOf(txn), deleted, previous };
 }
 
@@ -154,6 +159,7 @@ function runPath(path: TxnPath, context: WriteContext): TxnResult {
         break;
       case "range":
         results.push(readRange(op, txn, revisionOf(txn)));
+        context.counts.ranges += 1;
         break;
       default:
         results.push(runPath(path.nested[nested] as TxnPath, context));

@@ -4,6 +4,7 @@
  */
 import { compareBytes, EMPTY } from "../../base/bytes.ts";
 import type { Bytes } from "../../base/bytes.ts";
+import { wholeRange } from "../../mvcc/types.ts";
 import type { KeyValue, MvccRefusal, RangeQuery, RangeResult } from "../../mvcc/types.ts";
 import type { Compare, Op, TxnOp } from "../../wire/command.ts";
 
@@ -41,24 +42,6 @@ const ABSENT: KeyValue = {
   version: 0,
   lease: 0n,
 };
-
-/** A query for everything in a range, newest state. */
-export function wholeRange(key: Bytes, rangeEnd: Bytes): RangeQuery {
-  return {
-    key,
-    rangeEnd,
-    revision: 0,
-    limit: 0,
-    sortOrder: "none",
-    sortTarget: "key",
-    keysOnly: false,
-    countOnly: false,
-    minModRevision: 0,
-    maxModRevision: 0,
-    minCreateRevision: 0,
-    maxCreateRevision: 0,
-  };
-}
 
 /**
  * Every key of the range satisfies it. What is absent compares as zeros, but never satisfies a condition on the

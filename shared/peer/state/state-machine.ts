@@ -16,6 +16,7 @@ import type { OpResult } from "../services.ts";
 import { applyDeleteRange, applyPut, applyTxn, refused } from "./apply-operations.ts";
 import type { ApplyResult, Refused, WriteContext } from "./apply-operations.ts";
 import { MemberTable } from "./member-table.ts";
+import { OperationCounts } from "./operation-counts.ts";
 import { decodeOutcome, encodeOutcome } from "./outcome-codec.ts";
 import { WriteTable } from "./write-table.ts";
 import type { WriteTableBounds } from "./write-table.ts";
@@ -35,6 +36,7 @@ export class StateMachine {
   readonly store: MvccStore;
   readonly lessor: Lessor;
   readonly members: MemberTable;
+  readonly counts = new OperationCounts();
   readonly writes: WriteTable;
   /**
    * Grows when the state is replaced by a snapshot: what was read before doesn't go together with
@@ -95,6 +97,7 @@ export class StateMachine {
         results.push(result);
       }
       this.members.setTerm(last.term, writer);
+      this.store.finishBatch(writer);
     });
     if (events.length > 0) this.store.watches.notify(events);
     return results;
@@ -161,7 +164,10 @@ export class StateMachine {
   /** Runs one write at the next revision; a refusal must have changed nothing. */
   #write(batch: BatchContext, run: (context: WriteContext) => OpResult | Refused): ApplyResult {
     const txn = this.store.begin(batch.writer);
-    const result = run({ txn, lessor: this.lessor, writer: batch.writer });
+    const { counts, lessor } = this;
+    const before = counts.operations;
+    const result = run({ txn, lessor, writer: batch.writer, counts });
+    counts.transaction(counts.operations - before);
     assert(result.kind !== "refused" || !txn.changed, "a refused write has no effect");
     const events = txn.end();
     if (events !== undefined) batch.events.push(events);
@@ -184,6 +190,8 @@ export class StateMachine {
       if (keys.length === 0) continue;
       const txn = this.store.begin(batch.writer);
       for (const key of keys) txn.delete(key);
+      this.counts.deletes += keys.length;
+      this.counts.transaction(keys.length);
       const events = txn.end();
       if (events !== undefined) batch.events.push(events);
     }

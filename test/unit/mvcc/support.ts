@@ -1,9 +1,10 @@
 /** Shorthand for the tests of mvcc: keys and values as text, a store with its backend, queries with etcd's defaults. */
 import { MemoryBackend } from "../../../shared/backend/memory-backend.ts";
 import type { Backend, BatchWriter } from "../../../shared/backend/backend.ts";
-import { type Bytes, EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
+import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
 import { createStore } from "../../../shared/mvcc/mvcc-store.ts";
 import type { MvccStore, StepBudget, WriteTransaction } from "../../../shared/mvcc/store.ts";
+import { OPEN_END, wholeRange } from "../../../shared/mvcc/types.ts";
 import type {
   KeyValue,
   MvccRefusal,
@@ -13,24 +14,9 @@ import type {
 } from "../../../shared/mvcc/types.ts";
 
 export const SMALL_STEP: StepBudget = { rows: 3, bytes: 1000 };
-export const OPEN_END: Bytes = Uint8Array.of(0);
 
 export function query(key: string, rangeEnd = "", options: Partial<RangeQuery> = {}): RangeQuery {
-  return {
-    key: utf8(key),
-    rangeEnd: utf8(rangeEnd),
-    revision: 0,
-    limit: 0,
-    sortOrder: "none",
-    sortTarget: "key",
-    keysOnly: false,
-    countOnly: false,
-    minModRevision: 0,
-    maxModRevision: 0,
-    minCreateRevision: 0,
-    maxCreateRevision: 0,
-    ...options,
-  };
+  return { ...wholeRange(utf8(key), utf8(rangeEnd)), ...options };
 }
 
 /** `key=value create/mod/version` and the lease, if any. */
@@ -136,4 +122,4 @@ export class TestStore {
   }
 }
 
-export { EMPTY, textOf, utf8 };
+export { EMPTY, OPEN_END, textOf, utf8 };

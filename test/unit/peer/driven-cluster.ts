@@ -1,9 +1,9 @@
 /** What the peer's tests share: a cluster on a clock that they move, and short forms of requests. */
 import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
 import type { Bytes } from "../../../shared/base/bytes.ts";
+import { wholeRange } from "../../../shared/mvcc/types.ts";
 import type { RangeQuery } from "../../../shared/mvcc/types.ts";
 import type { CallContext, RangeAnswer } from "../../../shared/peer/services.ts";
-import { wholeRange } from "../../../shared/peer/state/compares.ts";
 import type {
   Compare,
   DeleteRangeOp,

@@ -8,7 +8,7 @@ import {
   encodeHeader,
   SnapshotError,
 } from "../../../shared/peer/state/snapshot-format.ts";
-import { wholeRange } from "../../../shared/peer/state/compares.ts";
+import { wholeRange } from "../../../shared/mvcc/types.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import type { InProcessMember } from "../../support/in-process-cluster.ts";
 import {
