@@ -1,6 +1,6 @@
 /**
  * The ordered byte store under MVCC, leases and membership. Three implementations pass one
- * conformance suite (`test/unit/backend/conformance.ts`): memory, LMDB, Durable Object SQLite.
+ * conformance suite (`test/unit/backend/conformance`): memory, LMDB, Durable Object SQLite.
  *
  * Promises
  * - Synchronous. `apply` is atomic and visible at once to `get`, `scan` and new snapshots.

@@ -9,7 +9,22 @@ import type { Bytes } from "../base/bytes.ts";
 import type { HashResult } from "../mvcc/store.ts";
 import type { KeyValue, RangeQuery, RangeResult } from "../mvcc/types.ts";
 import type { DeleteRangeOp, PutOp, TxnOp, WriteIdentity } from "../wire/command.ts";
-import type { Freshness } from "../wire/link.ts";
+import type {
+  Freshness,
+  LinkMember as Member,
+  LinkOpResult as OpResult,
+  LinkStatus,
+  LinkWatchCreate as WatchCreate,
+  LinkWatchResponse,
+} from "../wire/link.ts";
+
+// What answers and the link have in common stands there.
+export type {
+  LinkEvent as WatchedEvent,
+  LinkMember as Member,
+  LinkOpResult as OpResult,
+  LinkWatchCreate as WatchCreate,
+} from "../wire/link.ts";
 
 export interface CallContext {
   /** Milliseconds that the caller will wait from now on; undefined: the peer's own limit alone. */
@@ -44,18 +59,6 @@ export interface ReadLevel {
   readonly serializable: boolean;
   readonly fresh?: Freshness | undefined;
 }
-
-/** One operation's result inside a transaction. `revision`: the store's revision at that point. */
-export type OpResult =
-  | { readonly kind: "put"; readonly revision: number; readonly previous: KeyValue | undefined }
-  | {
-      readonly kind: "deleteRange";
-      readonly revision: number;
-      readonly deleted: number;
-      readonly previous: readonly KeyValue[];
-    }
-  | { readonly kind: "range"; readonly revision: number; readonly result: RangeResult }
-  | { readonly kind: "txn"; readonly succeeded: boolean; readonly results: readonly OpResult[] };
 
 export interface KvService {
   range(query: RangeQuery, level: ReadLevel, call: CallContext): Promise<RangeAnswer>;
@@ -110,36 +113,8 @@ export interface LeaseService {
   leases(call: CallContext): Promise<{ header: Header; ids: readonly bigint[] }>;
 }
 
-export interface WatchCreate {
-  readonly key: Bytes;
-  readonly rangeEnd: Bytes;
-  /** 0: after the current one; negative: refused as compacted. */
-  readonly startRevision: number;
-  readonly progressNotify: boolean;
-  readonly noPut: boolean;
-  readonly noDelete: boolean;
-  readonly previousKv: boolean;
-  /** 0n: the stream chooses. */
-  readonly watchId: bigint;
-  readonly fragment: boolean;
-}
-
-export interface WatchedEvent {
-  readonly type: "put" | "delete";
-  readonly kv: KeyValue;
-  readonly previous: KeyValue | undefined;
-}
-
-export interface WatchResponse {
+export interface WatchResponse extends Omit<LinkWatchResponse, "header"> {
   readonly header: Header;
-  /** -1n: of the whole stream (an answer to `progress`), or of a create that failed. */
-  readonly watchId: bigint;
-  readonly created: boolean;
-  readonly canceled: boolean;
-  readonly compactRevision: number;
-  readonly cancelReason: string;
-  readonly fragment: boolean;
-  readonly events: readonly WatchedEvent[];
   /**
    * The same map for all watchers that got the same events: encoders keep their encoded form of
    * `events` in it.
@@ -167,15 +142,6 @@ export interface WatchStream {
 
 export interface WatchService {
   open(sink: WatchSink, call: CallContext): WatchStream;
-}
-
-export interface Member {
-  readonly id: bigint;
-  /** Empty until the member has started. */
-  readonly name: string;
-  readonly peerUrls: readonly string[];
-  readonly clientUrls: readonly string[];
-  readonly isLearner: boolean;
 }
 
 /** All members as they are after the call. */
@@ -207,18 +173,9 @@ export interface ClusterService {
   isLearner(): boolean;
 }
 
-export interface PeerStatus {
+export interface PeerStatus extends LinkStatus {
   readonly header: Header;
-  readonly leader: bigint;
-  readonly raftIndex: number;
   readonly raftTerm: number;
-  readonly raftAppliedIndex: number;
-  readonly dbSize: number;
-  readonly dbSizeInUse: number;
-  readonly dbSizeQuota: number;
-  readonly isLearner: boolean;
-  /** Texts as etcd's Status gives them: no leader, alarms. */
-  readonly errors: readonly string[];
   readonly alarms: readonly { readonly member: bigint; readonly alarm: "nospace" | "corrupt" }[];
 }
 

@@ -42,6 +42,7 @@ export interface LinkRangeResult {
   readonly more: boolean;
 }
 
+/** One operation's result inside a transaction. `revision`: the store's revision at that point. */
 export type LinkOpResult =
   | {
       readonly kind: "put";
@@ -124,6 +125,7 @@ export type LinkMethod = keyof LinkMethods;
 
 export interface LinkMember {
   readonly id: bigint;
+  /** Empty until the member has started. */
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly clientUrls: readonly string[];
@@ -138,6 +140,7 @@ export interface LinkStatus {
   readonly dbSizeInUse: number;
   readonly dbSizeQuota: number;
   readonly isLearner: boolean;
+  /** Texts as etcd's Status gives them: no leader, alarms. */
   readonly errors: readonly string[];
 }
 
@@ -167,15 +170,16 @@ export interface LinkFailure {
   readonly retryable: boolean;
 }
 
-/** Field for field the peer's `WatchCreate`. */
 export interface LinkWatchCreate {
   readonly key: Bytes;
   readonly rangeEnd: Bytes;
+  /** 0: after the current one; negative: refused as compacted. */
   readonly startRevision: number;
   readonly progressNotify: boolean;
   readonly noPut: boolean;
   readonly noDelete: boolean;
   readonly previousKv: boolean;
+  /** 0n: the stream chooses. */
   readonly watchId: bigint;
   readonly fragment: boolean;
 }
@@ -188,6 +192,7 @@ export interface LinkEvent {
 
 export interface LinkWatchResponse {
   readonly header: LinkHeader;
+  /** -1n: of the whole stream (an answer to a progress request), or of a create that failed. */
   readonly watchId: bigint;
   readonly created: boolean;
   readonly canceled: boolean;

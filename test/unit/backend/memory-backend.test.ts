@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { MemoryBackend } from "../../../shared/backend/memory-backend.ts";
 import { EMPTY, utf8 } from "../../../shared/base/bytes.ts";
-import { backendConformance } from "./conformance.ts";
+import { backendConformance } from "./conformance/conformance.ts";
 
 backendConformance("memory", async () => ({ backend: new MemoryBackend() }));
 backendConformance("memory, flushed by hand", async () => ({

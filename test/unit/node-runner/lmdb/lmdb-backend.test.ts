@@ -14,7 +14,7 @@ import { EMPTY, compareBytes, hexOf, utf8 } from "../../../../shared/base/bytes.
 import type { Bytes } from "../../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../../shared/base/limits.ts";
 import { Prng } from "../../../../shared/base/prng.ts";
-import { backendConformance } from "../../backend/conformance.ts";
+import { backendConformance } from "../../backend/conformance/conformance.ts";
 
 const files = new NodeFiles();
 
