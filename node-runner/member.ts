@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import { LIMITS } from "../shared/base/limits.ts";
+import type { Host } from "../shared/peer/host.ts";
 import { protoServices } from "../shared/peer/proto/methods.ts";
 import type { PeerConfig } from "../shared/peer/peer.ts";
 import { startPeer } from "../shared/peer/start-peer.ts";
@@ -15,6 +16,7 @@ import { bootstrapIdentity, type ClusterIdentity } from "./cluster-identity.ts";
 import type { Config } from "./config/config.ts";
 import type { ListenAddress } from "./config/url.ts";
 import { identityOf, openStorage } from "./data-dir/storage.ts";
+import type { StorageOptions } from "./data-dir/storage.ts";
 import type { Logger } from "./logger.ts";
 import { addServerMetrics } from "./metrics/server-metrics.ts";
 import { createNodeHost } from "./node-host.ts";
@@ -28,6 +30,10 @@ export interface MemberOptions {
   readonly logger: Logger;
   /** The member can't go on and must not answer any more. */
   readonly onFatal: (error: Error) => void;
+  /** The disk beneath the log, and its segments' size; the real disk unless told. */
+  readonly disk?: Pick<StorageOptions, "files" | "walSegmentBytes">;
+  /** Puts something around what the peer sees of its host, before it starts. */
+  readonly around?: (host: Host) => Host;
 }
 
 export interface RunningMember {
@@ -49,6 +55,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     identity,
     onFault: options.onFatal,
     appliedTerm: appliedTermOf,
+    ...options.disk,
   });
   const transport = new WsPeerTransport({
     identity: {
@@ -66,7 +73,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     logger,
     onFatal: options.onFatal,
   });
-  const peer = startPeer(host, peerConfig(config, identity));
+  const peer = startPeer(options.around?.(host) ?? host, peerConfig(config, identity));
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   addServerMetrics(metrics, { peer, memberId: identity.memberId });

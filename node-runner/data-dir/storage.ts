@@ -37,6 +37,8 @@ export interface StorageOptions {
    */
   readonly appliedTerm?: (backend: Backend) => number | undefined;
   readonly walSegmentBytes?: number | undefined;
+  /** The disk, except for what LMDB maps itself. */
+  readonly files?: Files | undefined;
 }
 
 export interface Storage {
@@ -58,7 +60,7 @@ export function identityOf(dataDir: string): LogIdentity | undefined {
  * `BackendError`.
  */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
-  const files = new NodeFiles();
+  const files = options.files ?? new NodeFiles();
   const locks: DirectoryLock[] = [];
   const parts: { close(): Promise<void> }[] = [];
   const close = async (): Promise<void> => {

@@ -163,6 +163,7 @@ class SegmentReader {
       if (found === undefined) {
         if (item.kind !== "segment") throw new UnknownItemError("no segment item comes first");
         this.#checkIdentity(segment.path, item.start.identity);
+        this.#checkName(segment.path, item.start.sequence);
         found = { path: segment.path, start: item.start };
         this.#segments.push(found);
       }
@@ -182,6 +183,13 @@ class SegmentReader {
       const text = `${segment.path}, offset ${record.start}: ${cause.message}; a newer version wrote it?`;
       throw new WalMismatchError(text, { cause });
     }
+  }
+
+  /** A file whose content is another segment's: something between is gone. */
+  #checkName(path: string, sequence: number): void {
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    if (sequenceOfName(name) === sequence) return;
+    throw new WalDamageError(`the file holds segment ${sequence}`, { path, offset: 0 });
   }
 
   #checkIdentity(path: string, found: LogIdentity): void {

@@ -348,7 +348,12 @@ export class WriteAheadLog implements LogStore {
     const path = `${directory}/${segmentName(sequence, base.index + 1)}`;
     const spare = `${directory}/${SPARE_NAME}`;
     const reused = files.exists(spare);
-    if (reused) files.rename(spare, path);
+    if (reused) {
+      files.rename(spare, path);
+      // Before a byte of it changes: a crash must not bring back its old name, that of a segment
+      // that the log begins with, over the new content.
+      files.syncDirectory(directory);
+    }
     const file = files.open(path, { create: !reused });
     if (file.size() < this.#segmentBytes) file.truncate(this.#segmentBytes);
     const record = new RecordWriter();
@@ -357,7 +362,7 @@ export class WriteAheadLog implements LogStore {
     const bytes = concatBytes(encodeSegmentHeader(this.#salt), this.#seal(record));
     file.write(0, bytes);
     file.sync();
-    files.syncDirectory(directory);
+    if (!reused) files.syncDirectory(directory);
     this.#file?.close();
     this.#file = file;
     this.#position = bytes.length;

@@ -74,6 +74,11 @@ export class Child {
     return this.#process.exitCode;
   }
 
+  /** The signal that ended it, if one did. */
+  get signal(): NodeJS.Signals | null {
+    return this.#process.signalCode;
+  }
+
   /** The end of what it wrote to stdout and stderr. */
   get log(): string {
     return this.#log;

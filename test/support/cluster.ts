@@ -11,6 +11,7 @@ import { findTool } from "./tools.ts";
 
 /** A member logs it once it serves. */
 export const READY_TEXT = "ready to serve client requests";
+const READY_MILLISECONDS = 20_000;
 
 export interface ClusterOptions {
   /** How many members, 1 unless told. */
@@ -22,6 +23,8 @@ export interface ClusterOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** What a member's log says once its start is done, by its number from 0; that it is ready, unless told. */
   readonly readyText?: (index: number) => string;
+  /** Puts something before a member's peer port: gets the port, returns the one to advertise. */
+  readonly advertised?: (peerPort: number) => Promise<number>;
 }
 
 /** What runs a member; it takes etcd's flags behind its own arguments. */
@@ -67,14 +70,25 @@ export class Member {
     return this.#child;
   }
 
-  async start(): Promise<void> {
+  /** Resolves once it serves. `env` is for this start alone. */
+  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.launch(env);
+    await this.ready();
+  }
+
+  /** Starts the process and doesn't wait for it to serve. */
+  async launch(env: Readonly<Record<string, string>> = {}): Promise<void> {
     this.#child = await Child.start({
       command: this.#program.command,
       args: [...this.#program.args, ...this.flags],
-      env: this.#env,
+      env: { ...this.#env, ...env },
       cwd: dirname(this.dataDir),
-      readyText: this.#readyText,
     });
+  }
+
+  /** Rejects with the end of its log when it ends before it serves, or doesn't serve in time. */
+  async ready(): Promise<void> {
+    await this.child.logged(this.#readyText, READY_MILLISECONDS);
   }
 
   async stop(): Promise<void> {
@@ -117,8 +131,12 @@ async function startCluster(program: Program, options: ClusterOptions): Promise<
   const names = Array.from({ length: count }, (_, index) => `m${index + 1}`);
   const scheme = (port: "client" | "peer") =>
     options.tls?.includes(port) === true ? "https" : "http";
-  const peerUrl = (index: number) => `${scheme("peer")}://127.0.0.1:${ports[count + index]}`;
-  const initialCluster = names.map((name, index) => `${name}=${peerUrl(index)}`).join(",");
+  const peerPorts = ports.slice(count);
+  const advertise = options.advertised ?? ((port: number) => Promise.resolve(port));
+  const advertised = await Promise.all(peerPorts.map((port) => advertise(port)));
+  const peerUrl = (port: number | undefined) => `${scheme("peer")}://127.0.0.1:${port}`;
+  const advertisedUrl = (index: number) => peerUrl(advertised[index]);
+  const initialCluster = names.map((name, index) => `${name}=${advertisedUrl(index)}`).join(",");
   const members = names.map((name, index) => {
     const address = `127.0.0.1:${ports[index]}`;
     const flags = [
@@ -126,8 +144,8 @@ async function startCluster(program: Program, options: ClusterOptions): Promise<
       `--data-dir=${join(root, name)}`,
       `--listen-client-urls=${scheme("client")}://${address}`,
       `--advertise-client-urls=${scheme("client")}://${address}`,
-      `--listen-peer-urls=${peerUrl(index)}`,
-      `--initial-advertise-peer-urls=${peerUrl(index)}`,
+      `--listen-peer-urls=${peerUrl(peerPorts[index])}`,
+      `--initial-advertise-peer-urls=${advertisedUrl(index)}`,
       `--initial-cluster=${initialCluster}`,
       `--initial-cluster-token=${root.slice(-6)}`,
       "--initial-cluster-state=new",

@@ -110,12 +110,12 @@ export class EtcdClient {
     return this.channel.unary(KV.method.put, request, options);
   }
 
-  deleteRange(request: DeleteInit) {
-    return this.channel.unary(KV.method.deleteRange, request);
+  deleteRange(request: DeleteInit, options?: CallOptions) {
+    return this.channel.unary(KV.method.deleteRange, request, options);
   }
 
-  txn(request: TxnInit) {
-    return this.channel.unary(KV.method.txn, request);
+  txn(request: TxnInit, options?: CallOptions) {
+    return this.channel.unary(KV.method.txn, request, options);
   }
 
   compact(request: MessageInitShape<typeof CompactionRequestSchema>) {

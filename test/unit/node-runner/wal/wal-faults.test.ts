@@ -1,9 +1,11 @@
 /**
- * node-runner/wal on a disk whose calls fail: whichever call it is, the log stops at it. Nothing is
- * written, flushed or reported afterwards, and a restart has all that was reported.
+ * node-runner/wal on a disk whose calls fail, or whose power fails between two calls: whichever it
+ * is, the log stops there. Nothing is written, flushed or reported afterwards, and a restart has
+ * all that was reported.
  */
 import { describe, expect, test } from "vitest";
 import { WriteAheadLog } from "../../../../node-runner/wal/write-ahead-log.ts";
+import { Prng } from "../../../../shared/base/prng.ts";
 import { HookedFiles } from "../../../support/hooked-files.ts";
 import type { FilePoint } from "../../../support/hooked-files.ts";
 import {
@@ -18,6 +20,8 @@ import {
 
 const WRITES = 40;
 const SEGMENT_BYTES = 4096;
+/** The code of a failure that is none: the power goes there. */
+const POWER = "POWER";
 
 /** What a run with one failing call came to. */
 interface Outcome {
@@ -26,18 +30,27 @@ interface Outcome {
   readonly faults: readonly Error[];
   /** The last sequence that was reported durable. */
   readonly reported: number;
+  /** The log was told that it may forget entries up to here. */
+  readonly compacted: number;
   /** Calls that the log made after the one that failed. */
   readonly callsAfter: readonly string[];
 }
 
-/** Writes, switches segments and compacts, while the `failing`-th call that changes the disk fails. */
-async function run(failing: number, code: "EIO" | "ENOSPC"): Promise<Outcome> {
+/**
+ * Writes, switches segments and compacts, while the `failing`-th call that changes the disk fails,
+ * before it did anything or behind.
+ */
+async function run(
+  failing: number,
+  code: string,
+  when: FilePoint["when"] = "before",
+): Promise<Outcome> {
   const disk = new ManualDisk();
   let calls = 0;
   let failed: FilePoint | undefined;
   const callsAfter: string[] = [];
   const files = new HookedFiles(disk.files, (point) => {
-    if (point.when === "after") return;
+    if (point.when !== when) return;
     if (failed !== undefined) return void callsAfter.push(point.call);
     calls += 1;
     if (calls !== failing) return;
@@ -45,7 +58,7 @@ async function run(failing: number, code: "EIO" | "ENOSPC"): Promise<Outcome> {
     throw Object.assign(new Error(`${code}: ${point.call}`), { code });
   });
   const faults: Error[] = [];
-  let reported = 0;
+  let [reported, compacted] = [0, 0];
   try {
     const log = WriteAheadLog.open({
       files,
@@ -61,8 +74,12 @@ async function run(failing: number, code: "EIO" | "ENOSPC"): Promise<Outcome> {
       const state = hardState(1, sequence - 1);
       log.append(write(sequence, { entries: [entry(sequence, 1, 400)], hardState: state }));
       disk.drain();
-      await new Promise((resolve) => setImmediate(resolve));
-      if (sequence % 15 === 0 && faults.length === 0) log.compact(sequence - 5);
+      if (failed !== undefined) await new Promise((resolve) => setImmediate(resolve));
+      if (code === POWER && failed !== undefined) break;
+      if (sequence % 15 === 0 && faults.length === 0) {
+        compacted = sequence - 5;
+        log.compact(compacted);
+      }
     }
     await log.close();
   } catch (error) {
@@ -70,7 +87,7 @@ async function run(failing: number, code: "EIO" | "ENOSPC"): Promise<Outcome> {
     expect((error as NodeJS.ErrnoException).code).toBe(code);
     faults.push(error as Error);
   }
-  return { disk, failed, faults, reported, callsAfter };
+  return { disk, failed, faults, reported, compacted, callsAfter };
 }
 
 describe.each(["EIO", "ENOSPC"] as const)("%s", (code) => {
@@ -94,3 +111,37 @@ describe.each(["EIO", "ENOSPC"] as const)("%s", (code) => {
     );
   });
 });
+
+test("the power may fail before or behind any call: what was reported is there", async () => {
+  for (const when of ["before", "after"] as const) {
+    for (let failing = 1; ; failing += 1) {
+      const passed = await crashAt(failing, when);
+      if (!passed) break;
+    }
+  }
+});
+
+/** Several ends of the same crash; false when there is no such call. */
+async function crashAt(failing: number, when: FilePoint["when"]): Promise<boolean> {
+  for (let seed = 1; seed <= 5; seed += 1) {
+    const { disk, failed, reported, compacted } = await run(failing, POWER, when);
+    if (failed === undefined) return false;
+    const place = `seed ${seed}, ${when} call ${failing}, ${failed.call} of ${failed.path}`;
+    disk.files.crash(new Prng(seed));
+    disk.forget();
+    let reopened: WriteAheadLog;
+    try {
+      reopened = openLog(disk, { segmentBytes: SEGMENT_BYTES });
+    } catch (cause) {
+      throw new Error(place, { cause });
+    }
+    expect(reopened.lastIndex, place).toBeGreaterThanOrEqual(reported);
+    expect(reopened.firstIndex, place).toBeLessThanOrEqual(compacted + 1);
+    const entries = reopened.slice(reopened.firstIndex, reopened.lastIndex + 1, Infinity);
+    const wrong = entries.filter(({ index, data }) => {
+      return Buffer.compare(data, entry(index, 1, 400).data) !== 0;
+    });
+    expect(wrong, place).toEqual([]);
+  }
+  return true;
+}
