@@ -3,9 +3,11 @@
  *
  * A file is its durable bytes plus the writes that are not synced yet. `crash` decides for each
  * sector (512 bytes) of each of those writes by chance whether it reached the disk, so that writes
- * are lost, kept or torn; of the unsynced changes of names it keeps a random head. Every open file
- * is dead afterwards: its pending `done`s are never called and its calls throw. Everything that was
- * synced stays. `rot` flips a bit anywhere, and `failNext` lets the next durable write fail.
+ * are lost, kept, torn or rotten; of the unsynced changes of names it keeps a random head. Every
+ * open file is dead afterwards: its pending `done`s are never called and its calls throw. Everything
+ * that was synced stays. `rot` flips a bit anywhere. `failNext` lets the next durable write fail,
+ * `fail` everything that writes from now on: what a failed flush should have made durable is gone at
+ * the crash, whatever is flushed later, as where the kernel drops the pages that it couldn't write.
  */
 import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
@@ -13,6 +15,8 @@ import type { Prng } from "../../shared/base/prng.ts";
 import type { Files, OpenFile } from "./files.ts";
 
 const SECTOR_BYTES = 512;
+/** How often a sector that was under way to the disk holds noise afterwards. */
+const ROTTEN = 0.1;
 
 /** Runs a completion later: the event loop's next turn by default, the simulator's clock there. */
 export type Schedule = (run: () => void) => void;
@@ -52,6 +56,11 @@ class Inode {
     this.pending = [];
   }
 
+  /** A flush failed: readers see the writes still, the disk never will. */
+  drop(): void {
+    this.pending = [];
+  }
+
   crash(prng: Prng): void {
     for (const change of this.pending) {
       if (change.kind === "truncate") {
@@ -63,8 +72,10 @@ class Inode {
       for (let from = change.position; from < end;) {
         const to = Math.min(end, (Math.floor(from / SECTOR_BYTES) + 1) * SECTOR_BYTES);
         const bytes = change.bytes.subarray(from - change.position, to - change.position);
-        if (prng.chance(keep)) {
-          this.durable = applyChange(this.durable, { kind: "write", position: from, bytes });
+        const rotten = keep === 0.5 && prng.chance(ROTTEN);
+        if (rotten || prng.chance(keep)) {
+          const found = rotten ? bytes.map(() => prng.below(256)) : bytes;
+          this.durable = applyChange(this.durable, { kind: "write", position: from, bytes: found });
         }
         from = to;
       }
@@ -104,26 +115,31 @@ class MemoryFile implements OpenFile {
 
   write(position: number, bytes: Bytes): void {
     this.#assertOpen();
+    this.#disk.assertWorks();
     this.#inode.change({ kind: "write", position, bytes: bytes.slice() });
   }
 
   writeDurable(position: number, bytes: Bytes, done: (fault: Error | undefined) => void): void {
-    this.write(position, bytes);
+    this.#assertOpen();
+    this.#inode.change({ kind: "write", position, bytes: bytes.slice() });
     this.#disk.schedule(() => {
       if (this.#boot !== this.#disk.boot) return;
       const fault = this.#disk.takeFault();
       if (fault === undefined) this.#inode.sync();
+      else this.#inode.drop();
       done(fault);
     });
   }
 
   truncate(size: number): void {
     this.#assertOpen();
+    this.#disk.assertWorks();
     this.#inode.change({ kind: "truncate", size });
   }
 
   sync(): void {
     this.#assertOpen();
+    this.#disk.assertWorks();
     this.#inode.sync();
   }
 
@@ -136,10 +152,14 @@ export class MemoryFiles implements Files {
   readonly schedule: Schedule;
   /** Counts the crashes: files of an earlier boot are dead. */
   boot = 0;
+  /** Counts the flushes that failed. */
+  failures = 0;
   #names = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
   #nameChanges: ((names: Map<string, Inode>) => void)[] = [];
+  /** Of the next durable write, and of everything that writes. */
   #fault: Error | undefined;
+  #lasting: Error | undefined;
 
   constructor(schedule: Schedule) {
     this.schedule = schedule;
@@ -202,6 +222,7 @@ export class MemoryFiles implements Files {
     for (const inode of new Set(this.#durableNames.values())) inode.crash(prng);
     this.#names = new Map(this.#durableNames);
     this.#fault = undefined;
+    this.#lasting = undefined;
   }
 
   /** Flips one bit of a synced file. */
@@ -218,13 +239,24 @@ export class MemoryFiles implements Files {
     this.#fault = fault;
   }
 
+  /** Everything that writes fails from now on, until `undefined` is given; a crash ends it too. */
+  fail(fault: Error | undefined): void {
+    this.#lasting = fault;
+  }
+
   takeFault(): Error | undefined {
-    const fault = this.#fault;
+    const fault = this.#fault ?? this.#lasting;
     this.#fault = undefined;
+    if (fault !== undefined) this.failures += 1;
     return fault;
   }
 
+  assertWorks(): void {
+    if (this.#lasting !== undefined) throw this.#lasting;
+  }
+
   #change(change: (names: Map<string, Inode>) => void): void {
+    this.assertWorks();
     change(this.#names);
     this.#nameChanges.push(change);
   }

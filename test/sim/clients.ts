@@ -2,15 +2,10 @@
  * Workload clients. Each asks one thing after the other of members that it picks by chance, over a link that loses
  * questions and answers when members crash or pause, and gives up after a time-out: the outcome is unknown then.
  */
-import { EMPTY, utf8 } from "../../shared/base/bytes.ts";
 import { RpcError } from "../../shared/api/errors.ts";
 import type { Prng } from "../../shared/base/prng.ts";
-import { wholeRange } from "../../shared/mvcc/types.ts";
-import type { RangeQuery } from "../../shared/mvcc/types.ts";
-import type { Services } from "../../shared/peer/services.ts";
-import type { PutOp, TxnOp } from "../../shared/wire/command.ts";
-import type { Answer, KeySpan, Operation, Request } from "./history.ts";
-import { ANY_CALL, observedKv } from "./observers.ts";
+import type { KeySpan, Operation, Request, TxnRequest, TxnStep } from "./history.ts";
+import { perform } from "./perform.ts";
 import type { SimCluster, SimMember } from "./sim-cluster.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
@@ -73,7 +68,6 @@ export class Clients {
       outcome: "unknown",
     };
     this.operations.push(operation);
-    const local = this.#cluster.mutant === "readWithoutQuorum";
     await new Promise<void>((resolve) => {
       const finish = (outcome: Operation["outcome"]): void => {
         if (operation.returned !== undefined) return;
@@ -93,14 +87,13 @@ export class Clients {
           if (peer === undefined || member.process !== process) return;
           const answering = perform(peer.services, request, {
             ttlSeconds: extra?.ttlSeconds ?? 0,
-            local,
           });
           const reply = (outcome: Operation["outcome"]): void => {
             // What a dead process says reaches nobody.
             if (member.process !== process) return;
             world.schedule(linkDelay(world.prng), () => finish(outcome));
           };
-          answering.then(reply, (error: unknown) => reply(this.#failed(error)));
+          answering.then(reply, (error: unknown) => reply(this.#failed(operation, error)));
         });
       });
     });
@@ -108,12 +101,13 @@ export class Clients {
     return operation;
   }
 
-  #failed(error: unknown): Operation["outcome"] {
+  #failed(operation: Operation, error: unknown): Operation["outcome"] {
     if (!(error instanceof RpcError)) {
       const text = error instanceof Error ? error.stack : String(error);
       this.#cluster.world.fail(`a service threw ${text}`);
       return "unknown";
     }
+    operation.code = error.code;
     return error.outcome === "none" ? "refused" : "unknown";
   }
 
@@ -123,7 +117,8 @@ export class Clients {
     // Large values make snapshots of several chunks.
     const value = `v${this.#values}`.padEnd(prng.chance(LARGE) ? LARGE_BYTES : 0, ".");
     const dice = prng.below(100);
-    if (dice < 30) return { kind: "put", key, value, lease: 0n };
+    if (dice < 27) return { kind: "put", key, value, lease: 0n };
+    if (dice < 35) return inventTxn(prng, value, 1);
     if (dice < 48) return { kind: "swap", key, expected: known.get(key) ?? 0, value };
     if (dice < 55) return { kind: "delete", key, end: undefined };
     if (dice < 57) return { kind: "delete", key, end: "g" };
@@ -134,13 +129,47 @@ export class Clients {
     if (dice < 63) return { kind: "compact", upTo: this.#earlier(prng) };
     const serializable = prng.chance(0.2);
     const atRevision = prng.chance(0.2) ? this.#earlier(prng) : 0;
-    if (dice < 85) return { kind: "range", key, end: undefined, serializable, atRevision };
-    return { kind: "range", ...ALL_KEYS, serializable, atRevision };
+    if (dice < 82) return { kind: "range", key, end: undefined, serializable, atRevision };
+    const limit = prng.pick([0, 0, 2, 4]);
+    const countOnly = prng.chance(0.1);
+    return { kind: "range", ...ALL_KEYS, serializable, atRevision, limit, countOnly };
   }
 
   #earlier(prng: Prng): number {
     return Math.max(1, this.#revision - prng.below(60));
   }
+}
+
+/** Each key is written at most once in it, whatever branch is taken: the API refuses more. */
+function inventTxn(prng: Prng, value: string, depth: number, keys = KEYS): TxnRequest {
+  const steps = (own: readonly string[]): TxnStep[] => {
+    const made = own.map((key): TxnStep => {
+      const dice = prng.below(10);
+      if (dice < 4) return { kind: "put", key, value, lease: 0n };
+      if (dice < 6) return { kind: "delete", key, end: undefined };
+      return { kind: "range", ...ALL_KEYS, limit: prng.pick([0, 1, 3]) };
+    });
+    return made.slice(0, 3);
+  };
+  const place = prng.below(keys.length);
+  const own = keys.slice(0, place);
+  const nested = keys.slice(place);
+  const success = steps(own);
+  // An empty transaction isn't linearizable, as etcd has it.
+  if (own.length === 0) success.push({ kind: "range", ...ALL_KEYS, limit: 1 });
+  if (depth > 0 && nested.length > 0 && prng.chance(0.5)) {
+    success.push(inventTxn(prng, `${value}n`, depth - 1, nested));
+  }
+  const target = prng.pick(["version", "create", "mod", "value"] as const);
+  const result = prng.pick(["equal", "greater", "less", "notEqual"] as const);
+  const operand = target === "value" ? "v500" : prng.below(4);
+  const span = prng.chance(0.3) ? ALL_KEYS : { key: prng.pick(KEYS), end: undefined };
+  return {
+    kind: "txn",
+    compares: [{ ...span, target, result, operand }],
+    success,
+    failure: steps(own),
+  };
 }
 
 function linkDelay(prng: Prng): number {
@@ -150,99 +179,4 @@ function linkDelay(prng: Prng): number {
 function outcomeText({ outcome }: Operation): string {
   if (typeof outcome === "string") return outcome;
   return `@${outcome.revision} ${outcome.kvs?.map((kv) => kv.value.slice(0, 9)).join() ?? ""}`;
-}
-
-/** Asks a peer's services, and brings the answer into the history's form. */
-async function perform(
-  { kv, lease }: Services,
-  request: Request,
-  { ttlSeconds, local }: { ttlSeconds: number; local: boolean },
-): Promise<Answer> {
-  switch (request.kind) {
-    case "range": {
-      const serializable = request.serializable || local;
-      const answer = await kv.range(
-        rangeQuery(request, request.atRevision),
-        { serializable },
-        ANY_CALL,
-      );
-      return { revision: answer.header.revision, kvs: answer.kvs.map(observedKv) };
-    }
-    case "put": {
-      const { header } = await kv.put(putOp(request.key, request.value, request.lease), ANY_CALL);
-      return { revision: header.revision };
-    }
-    case "delete": {
-      const rangeEnd = utf8(request.end ?? "");
-      const answer = await kv.deleteRange(
-        { kind: "deleteRange", key: utf8(request.key), rangeEnd, previousKv: false },
-        ANY_CALL,
-      );
-      return { revision: answer.header.revision, deleted: answer.deleted };
-    }
-    case "putAll": {
-      const success = request.keys.map((key) => putOp(key, request.value, 0n));
-      const txn: TxnOp = { kind: "txn", compares: [], success, failure: [] };
-      const { header } = await kv.txn(txn, { serializable: false }, ANY_CALL);
-      return { revision: header.revision };
-    }
-    case "swap":
-      return performSwap(kv, request);
-    case "grant": {
-      const granted = await lease.grant(
-        { id: request.lease, ttlSeconds: BigInt(ttlSeconds) },
-        ANY_CALL,
-      );
-      return { revision: granted.header.revision };
-    }
-    case "compact": {
-      const options = { revision: request.upTo, physical: false };
-      return { revision: (await kv.compact(options, ANY_CALL)).header.revision };
-    }
-    case "revoke": {
-      const { header } = await lease.revoke(request.lease, ANY_CALL);
-      return { revision: header.revision };
-    }
-  }
-}
-
-async function performSwap(
-  kv: Services["kv"],
-  request: Request & { kind: "swap" },
-): Promise<Answer> {
-  const query = rangeQuery({ key: request.key, end: undefined }, 0);
-  const txn: TxnOp = {
-    kind: "txn",
-    compares: [
-      {
-        target: "mod",
-        result: "equal",
-        key: utf8(request.key),
-        rangeEnd: EMPTY,
-        operand: BigInt(request.expected),
-      },
-    ],
-    success: [putOp(request.key, request.value, 0n)],
-    failure: [{ kind: "range", ...query }],
-  };
-  const { header, succeeded, results } = await kv.txn(txn, { serializable: false }, ANY_CALL);
-  const [first] = results;
-  const kvs = first?.kind === "range" ? first.result.kvs.map(observedKv) : [];
-  return { revision: header.revision, succeeded, kvs };
-}
-
-function putOp(key: string, value: string, lease: bigint): PutOp {
-  return {
-    kind: "put",
-    key: utf8(key),
-    value: utf8(value),
-    lease,
-    previousKv: false,
-    ignoreValue: false,
-    ignoreLease: false,
-  };
-}
-
-function rangeQuery({ key, end }: KeySpan, revision: number): RangeQuery {
-  return { ...wholeRange(utf8(key), utf8(end ?? "")), revision };
 }

@@ -15,13 +15,54 @@ export interface KeySpan {
   readonly end: string | undefined;
 }
 
+/** What of a range is wanted; absent: all of it. */
+export interface RangeLimits {
+  readonly limit?: number;
+  readonly countOnly?: boolean;
+}
+
+/** A condition of a transaction, over one key or all of a span; numbers for all targets but "value". */
+export interface TxnCompare extends KeySpan {
+  readonly target: "version" | "create" | "mod" | "lease" | "value";
+  readonly result: "equal" | "greater" | "less" | "notEqual";
+  readonly operand: string | number;
+}
+
+export type TxnStep =
+  | ({ readonly kind: "range" } & KeySpan & RangeLimits)
+  | { readonly kind: "put"; readonly key: string; readonly value: string; readonly lease: bigint }
+  | ({ readonly kind: "delete" } & KeySpan)
+  | TxnRequest;
+
+export interface TxnRequest {
+  readonly kind: "txn";
+  readonly compares: readonly TxnCompare[];
+  readonly success: readonly TxnStep[];
+  readonly failure: readonly TxnStep[];
+}
+
+export type StepAnswer =
+  | ({ readonly kind: "range" } & RangeFound)
+  | { readonly kind: "put" }
+  | { readonly kind: "delete"; readonly deleted: number }
+  | { readonly kind: "txn"; readonly succeeded: boolean; readonly results: readonly StepAnswer[] };
+
+export interface RangeFound {
+  readonly kvs: readonly ObservedKv[];
+  /** Of all keys of the span. */
+  readonly count: number;
+  readonly more: boolean;
+}
+
 export type Request =
   | ({
       readonly kind: "range";
       readonly serializable: boolean;
       /** 0: the newest. */
       readonly atRevision: number;
-    } & KeySpan)
+    } & KeySpan &
+      RangeLimits)
+  | TxnRequest
   | { readonly kind: "put"; readonly key: string; readonly value: string; readonly lease: bigint }
   | ({ readonly kind: "delete" } & KeySpan)
   /** Puts several keys in one transaction. */
@@ -44,8 +85,13 @@ export interface Answer {
   readonly kvs?: readonly ObservedKv[];
   /** Of a delete. */
   readonly deleted?: number;
-  /** Of a swap. */
+  /** Of a swap, and of a transaction. */
   readonly succeeded?: boolean;
+  /** Of a range, where the client looked at it. */
+  readonly count?: number;
+  readonly more?: boolean;
+  /** Of a transaction. */
+  readonly results?: readonly StepAnswer[];
 }
 
 export interface Operation {
@@ -56,6 +102,8 @@ export interface Operation {
   returned: number | undefined;
   /** "refused": the peer says that nothing was changed. */
   outcome: Answer | "unknown" | "refused";
+  /** Of a refusal: the error's name. */
+  code?: string | undefined;
 }
 
 export interface ObservedEvent {

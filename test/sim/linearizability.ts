@@ -11,9 +11,9 @@
  *
  * The search is bounded; past the bound the history counts as failed, so that no run passes unchecked.
  */
-import type { Answer, ObservedEvent, ObservedKv, Operation } from "./history.ts";
+import type { Answer, ObservedEvent, ObservedKv, Operation, StepAnswer } from "./history.ts";
 import { mayWrite } from "./history.ts";
-import { Model, sameEvents, sameKvs } from "./model.ts";
+import { Model, sameEvents, sameKvs, sameStepAnswers } from "./model.ts";
 
 export interface CheckOptions {
   /** What watchers saw, by revision: narrows the search and is itself checked. */
@@ -200,7 +200,7 @@ class Search {
     }
     const [owner] = owners;
     if (owner !== undefined) {
-      const { operation } = owner;
+      const { operation, answer } = owner;
       const written = model.write(operation.request);
       if (written === undefined) {
         return this.#note(revision, `${describe(operation)} would have written nothing here`);
@@ -208,6 +208,8 @@ class Search {
       if ((this.#floors.get(operation) ?? 1) >= revision) {
         return this.#note(revision, `${describe(operation)} began after it was answered`);
       }
+      const wrong = ownAnswerProblem(model, operation, answer);
+      if (wrong !== undefined) return this.#note(revision, `${describe(operation)}: ${wrong}`);
       if (this.#fits(written, operation)) yield { next: written.next, taken: undefined };
       return;
     }
@@ -279,16 +281,50 @@ function ownsRevision({ operation: { request }, answer }: Answered): boolean {
       return answer.succeeded === true;
     case "delete":
       return (answer.deleted ?? 0) > 0;
+    case "txn":
+      return (answer.results ?? []).some(hasWritten);
     default:
       return false;
   }
 }
 
+function hasWritten(step: StepAnswer): boolean {
+  if (step.kind === "txn") return step.results.some(hasWritten);
+  return step.kind === "put" || (step.kind === "delete" && step.deleted > 0);
+}
+
+/** What is wrong with the answer of a write, where `model` is the state before it. */
+function ownAnswerProblem(model: Model, operation: Operation, answer: Answer): string | undefined {
+  const { request } = operation;
+  if (request.kind === "delete") {
+    const count = model.range(request).length;
+    return answer.deleted === count ? undefined : `deleted ${answer.deleted} of ${count} keys`;
+  }
+  return request.kind === "txn" ? txnProblem(model, operation, answer) : undefined;
+}
+
+function txnProblem(model: Model, { request }: Operation, answer: Answer): string | undefined {
+  if (request.kind !== "txn") return undefined;
+  const { succeeded, results } = model.txn(request).answer;
+  if (answer.succeeded !== succeeded) return `its conditions hold: ${succeeded}`;
+  return sameStepAnswers(answer.results ?? [], results) ? undefined : "a step's answer is wrong";
+}
+
 /** What is wrong with an answer, where `model` is the state after everything up to its revision. */
 function answerProblem(model: Model, operation: Operation, answer: Answer): string | undefined {
   const { request } = operation;
-  if (request.kind === "range" && !sameKvs(answer.kvs ?? [], model.range(request))) {
-    return `answered ${show(answer.kvs ?? [])} instead of ${show(model.range(request))}`;
+  if (request.kind === "range") {
+    const { kvs, count, more } = model.find(request, request);
+    if (!sameKvs(answer.kvs ?? [], kvs)) {
+      return `answered ${show(answer.kvs ?? [])} instead of ${show(kvs)}`;
+    }
+    if ((answer.count ?? count) !== count || (answer.more ?? more) !== more) {
+      return `counted ${answer.count} (more: ${answer.more}) instead of ${count} (${more})`;
+    }
+  }
+  // One that wrote was judged by the state before it.
+  if (request.kind === "txn" && !(answer.results ?? []).some(hasWritten)) {
+    return txnProblem(model, operation, answer);
   }
   if (request.kind === "swap" && answer.succeeded !== true) {
     const kv = model.get(request.key);
@@ -322,6 +358,8 @@ export function describe({ id, request }: Operation): string {
       return `#${id} swap ${request.key}@${request.expected}=${request.value.slice(0, 9)}`;
     case "delete":
       return `#${id} delete ${request.key}..${request.end ?? ""}`;
+    case "txn":
+      return `#${id} txn of ${request.success.length} or ${request.failure.length} steps`;
     case "grant":
     case "revoke":
       return `#${id} ${request.kind} ${request.lease}`;

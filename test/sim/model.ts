@@ -1,6 +1,19 @@
 /** The store as its documentation describes it, as plainly as can be: what the checker compares answers with. */
-import type { ObservedEvent, ObservedKv, Request } from "./history.ts";
+import type {
+  KeySpan,
+  ObservedEvent,
+  ObservedKv,
+  RangeFound,
+  RangeLimits,
+  Request,
+  StepAnswer,
+  TxnCompare,
+  TxnRequest,
+  TxnStep,
+} from "./history.ts";
 import { inSpan } from "./history.ts";
+
+type TxnAnswer = StepAnswer & { readonly kind: "txn" };
 
 /** Never changed: each write makes a new one. */
 export class Model {
@@ -16,9 +29,16 @@ export class Model {
     return this.#kvs.get(key);
   }
 
-  range(span: { key: string; end: string | undefined }): ObservedKv[] {
+  range(span: KeySpan): ObservedKv[] {
     const found = [...this.#kvs.values()].filter((kv) => inSpan(kv.key, span));
     return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  find(span: KeySpan, { limit = 0, countOnly = false }: RangeLimits): RangeFound {
+    const all = this.range(span);
+    const kvs = limit > 0 ? all.slice(0, limit) : all;
+    if (countOnly) return { kvs: [], count: all.length, more: false };
+    return { kvs, count: all.length, more: kvs.length < all.length };
   }
 
   /** Keys that hold this lease. */
@@ -44,7 +64,63 @@ export class Model {
         return this.#commit(this.range(request).map((kv) => this.#delete(kv.key)));
       case "revoke":
         return this.revoke(request.lease);
+      case "txn": {
+        const { events, next } = this.txn(request);
+        return events.length === 0 ? undefined : { events, next };
+      }
     }
+  }
+
+  /** Its conditions, also of what is nested, see the state before it; its steps see those before them. */
+  txn(request: TxnRequest): { next: Model; events: ObservedEvent[]; answer: TxnAnswer } {
+    const events: ObservedEvent[] = [];
+    const kvs = new Map(this.#kvs);
+    const run = ({ compares, success, failure }: TxnRequest): TxnAnswer => {
+      const succeeded = compares.every((compare) => this.#holds(compare));
+      return { kind: "txn", succeeded, results: (succeeded ? success : failure).map(step) };
+    };
+    const step = (each: TxnStep): StepAnswer => {
+      const now = new Model(this.revision, kvs);
+      switch (each.kind) {
+        case "range":
+          return { kind: "range", ...now.find(each, each) };
+        case "put": {
+          const event = now.#put(each.key, each.value, each.lease);
+          events.push(event);
+          kvs.set(each.key, event.kv);
+          return { kind: "put" };
+        }
+        case "delete": {
+          const gone = now.range(each);
+          for (const { key } of gone) {
+            events.push(this.#delete(key));
+            kvs.delete(key);
+          }
+          return { kind: "delete", deleted: gone.length };
+        }
+        case "txn":
+          return run(each);
+      }
+    };
+    const answer = run(request);
+    const next = events.length === 0 ? this : new Model(this.revision + 1, kvs);
+    return { next, events, answer };
+  }
+
+  /** Of an absent key all numbers are 0, and no value compares with anything. */
+  #holds({ target, result, operand, ...span }: TxnCompare): boolean {
+    const found = this.range(span);
+    if (found.length === 0) return target !== "value" && compares(0, result, operand);
+    return found.every((kv) => {
+      const actual = {
+        version: kv.version,
+        create: kv.createRevision,
+        mod: kv.modRevision,
+        lease: Number(kv.lease),
+        value: kv.value,
+      }[target];
+      return compares(actual, result, operand);
+    });
   }
 
   /** A lease's end, by a request or by expiry. */
@@ -80,6 +156,33 @@ export class Model {
     }
     return { next: new Model(this.revision + 1, kvs), events };
   }
+}
+
+function compares(
+  actual: string | number,
+  result: TxnCompare["result"],
+  operand: string | number,
+): boolean {
+  if (result === "equal") return actual === operand;
+  if (result === "notEqual") return actual !== operand;
+  return result === "less" ? actual < operand : actual > operand;
+}
+
+export function sameStepAnswers(a: readonly StepAnswer[], b: readonly StepAnswer[]): boolean {
+  return a.length === b.length && a.every((each, at) => sameStepAnswer(each, b[at] as StepAnswer));
+}
+
+function sameStepAnswer(a: StepAnswer, b: StepAnswer): boolean {
+  if (a.kind === "range" && b.kind === "range") return sameFound(a, b);
+  if (a.kind === "delete" && b.kind === "delete") return a.deleted === b.deleted;
+  if (a.kind === "txn" && b.kind === "txn") {
+    return a.succeeded === b.succeeded && sameStepAnswers(a.results, b.results);
+  }
+  return a.kind === "put" && b.kind === "put";
+}
+
+export function sameFound(a: RangeFound, b: RangeFound): boolean {
+  return sameKvs(a.kvs, b.kvs) && a.count === b.count && a.more === b.more;
 }
 
 export function sameKv(a: ObservedKv, b: ObservedKv): boolean {

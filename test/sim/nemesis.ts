@@ -1,15 +1,24 @@
-/** What goes wrong in the safety phase: crashes, pauses, partitions, bad networks and disks, in any combination. */
+/**
+ * What goes wrong in the safety phase: crashes, pauses, partitions, bad networks, disks and clocks, in any combination.
+ * Strikes are numbered, and each draws its chance from a generator of its own: leaving some out (`only`) changes nothing
+ * about the others, so that a failing run can be shrunk.
+ */
 import type { Prng } from "../../shared/base/prng.ts";
 import type { Message, MessageType } from "../../shared/raft/types.ts";
+import type { DiskPoint } from "./sim-backend.ts";
 import type { SimCluster, SimMember } from "./sim-cluster.ts";
 import type { NetworkQuality } from "./sim-network.ts";
 import { PERFECT } from "./sim-network.ts";
 
 const BETWEEN_MILLISECONDS = { low: 100, high: 2500 } as const;
 const DOWN_MILLISECONDS = { low: 50, high: 2500 } as const;
+const CUT_MILLISECONDS = { low: 500, high: 5000 } as const;
+/** How often the network is bad from the start. */
+const BAD_FROM_THE_START = 0.4;
+const DAY_MILLISECONDS = 86_400_000;
 
 /** Crashes are worth most right behind these: something was promised, or is half done. */
-const AMBUSHES: readonly MessageType[] = [
+const MESSAGE_AMBUSHES: readonly MessageType[] = [
   "vote",
   "voteReply",
   "voteReply",
@@ -18,25 +27,51 @@ const AMBUSHES: readonly MessageType[] = [
   "propose",
   "readIndexReply",
 ];
+const DISK_AMBUSHES: readonly DiskPoint[] = ["beforeSwitch", "switched", "flushing", "flushed"];
+
+type Ambush = MessageType | DiskPoint;
+
+interface Fault {
+  readonly name: string;
+  /** How often, against the others. */
+  readonly weight: number;
+  readonly strike: (prng: Prng, member: SimMember) => void;
+}
+
+export interface Strike {
+  readonly number: number;
+  readonly name: string;
+}
 
 export class Nemesis {
+  /** All that were done. */
+  readonly strikes: Strike[] = [];
   readonly #cluster: SimCluster;
   readonly #prng: Prng;
+  readonly #only: ReadonlySet<number> | undefined;
+  readonly #faults: readonly Fault[];
   #running = true;
-  /** Who sends such a message next crashes. */
-  #ambush: MessageType | undefined;
+  /** Who reaches this next crashes. */
+  #ambush: Ambush | undefined;
 
-  constructor(cluster: SimCluster) {
+  /** `only`: the numbers of the strikes that are done, instead of all. */
+  constructor(cluster: SimCluster, only: ReadonlySet<number> | undefined) {
     this.#cluster = cluster;
     this.#prng = cluster.world.prng.fork();
+    this.#only = only;
+    this.#faults = this.#allFaults();
     cluster.sent = (message) => this.#sent(message);
+    cluster.reached = (member, point) => this.#reached(member, point);
+    if (this.#prng.chance(BAD_FROM_THE_START)) cluster.network.quality = anyQuality(this.#prng);
+    cluster.broken = (member) => this.#startLater(this.#prng, member);
   }
 
   async run(): Promise<void> {
     const { world } = this.#cluster;
-    while (this.#running) {
-      await world.sleep(this.#prng.between(BETWEEN_MILLISECONDS.low, BETWEEN_MILLISECONDS.high));
-      if (this.#running) this.#strike();
+    for (let number = 1; this.#running; number += 1) {
+      const prng = this.#prng.fork();
+      await world.sleep(prng.between(BETWEEN_MILLISECONDS.low, BETWEEN_MILLISECONDS.high));
+      if (this.#running && (this.#only?.has(number) ?? true)) this.#strike(number, prng);
     }
   }
 
@@ -48,122 +83,209 @@ export class Nemesis {
     network.heal();
     network.quality = PERFECT;
     for (const member of members) {
-      member.disk.flushMillisecondsMax = 2;
+      member.disk.repair();
       member.process?.resume();
       this.#cluster.start(member);
     }
   }
 
-  #strike(): void {
-    const prng = this.#prng;
-    const member = prng.pick(this.#cluster.members);
-    const dice = prng.below(100);
-    if (dice < 5) this.#stop(member);
-    else if (dice < 25) this.#crash(member);
-    else if (dice < 32) for (const each of this.#cluster.members) this.#crash(each);
-    else if (dice < 40) this.#pause(member);
-    else if (dice < 50) this.#isolate(this.#leader() ?? member);
-    else if (dice < 60) this.#split();
-    else if (dice < 68) this.#cutOneDirection();
-    else if (dice < 80) this.#ambush = prng.pick(AMBUSHES);
-    else if (dice < 93) this.#cluster.network.quality = this.#anyQuality();
-    else member.disk.flushMillisecondsMax = prng.pick([2, 20, 100, 300]);
+  #allFaults(): readonly Fault[] {
+    const { network, members } = this.#cluster;
+    return [
+      { name: "stop", weight: 5, strike: (prng, member) => this.#stop(prng, member) },
+      { name: "crash", weight: 18, strike: (prng, member) => this.#crash(prng, member) },
+      {
+        name: "crash all",
+        weight: 7,
+        strike: (prng) => {
+          for (const each of members) this.#crash(prng, each);
+        },
+      },
+      { name: "pause", weight: 8, strike: (prng, member) => this.#pause(prng, member) },
+      {
+        name: "isolate the leader",
+        weight: 10,
+        strike: (prng, member) => this.#isolate(prng, this.#leader() ?? member),
+      },
+      { name: "split", weight: 8, strike: (prng) => this.#split(prng, { bridge: false }) },
+      { name: "bridge", weight: 3, strike: (prng) => this.#split(prng, { bridge: true }) },
+      { name: "one way", weight: 8, strike: (prng) => this.#cutOneWay(prng) },
+      {
+        name: "ambush",
+        weight: 14,
+        strike: (prng) => {
+          const disk = prng.chance(0.3);
+          this.#ambush = disk ? prng.pick(DISK_AMBUSHES) : prng.pick(MESSAGE_AMBUSHES);
+        },
+      },
+      {
+        name: "network",
+        weight: 12,
+        strike: (prng) => {
+          network.quality = anyQuality(prng);
+        },
+      },
+      {
+        name: "slow disk",
+        weight: 6,
+        strike: (prng, member) => {
+          member.disk.flushMillisecondsMax = prng.pick([2, 20, 100, 300]);
+        },
+      },
+      { name: "failed flush", weight: 4, strike: (_, member) => member.disk.failNextFlush() },
+      { name: "full disk", weight: 3, strike: (prng, member) => this.#fillDisk(prng, member) },
+      { name: "rot", weight: 3, strike: (prng, member) => this.#rot(prng, member) },
+      {
+        name: "wall clock",
+        weight: 3,
+        strike: (prng, { process }) => {
+          if (process === undefined) return;
+          process.wallErrorMilliseconds = prng.between(-DAY_MILLISECONDS, DAY_MILLISECONDS);
+        },
+      },
+    ];
   }
 
-  #crash(member: SimMember): void {
-    const { world } = this.#cluster;
+  #strike(number: number, prng: Prng): void {
+    const { world, members } = this.#cluster;
+    const member = prng.pick(members);
+    const fault = drawn(prng, this.#faults);
+    world.note(`strike ${number}: ${fault.name} (${member.name})`);
+    this.strikes.push({ number, name: fault.name });
+    fault.strike(prng, member);
+  }
+
+  #crash(prng: Prng, member: SimMember): void {
     this.#cluster.crash(member);
-    world.schedule(this.#prng.between(DOWN_MILLISECONDS.low, DOWN_MILLISECONDS.high), () => {
-      this.#cluster.start(member);
-    });
+    this.#startLater(prng, member);
+  }
+
+  #startLater(prng: Prng, member: SimMember): void {
+    const down = prng.between(DOWN_MILLISECONDS.low, DOWN_MILLISECONDS.high);
+    this.#cluster.world.schedule(down, () => this.#cluster.start(member));
   }
 
   #sent(message: Message): void {
     if (message.type !== this.#ambush) return;
     if ("reject" in message && message.reject) return;
-    this.#ambush = undefined;
     const member = this.#cluster.members.find(({ id }) => id.toString() === message.from);
+    if (member !== undefined) this.#spring(member);
+  }
+
+  #reached(member: SimMember, point: DiskPoint): void {
+    if (point === this.#ambush) this.#spring(member);
+  }
+
+  #spring(member: SimMember): void {
+    this.#ambush = undefined;
     const { world } = this.#cluster;
-    const { process } = member ?? {};
-    // Not within the event that sends: what it does is done whole or not at all.
+    const { process } = member;
+    // Not within the event that got here: what it does is done whole or not at all.
     world.schedule(this.#prng.below(3), () => {
-      if (member === undefined || member.process !== process) return;
+      if (member.process !== process) return;
       this.#cluster.crash(member);
       world.schedule(this.#prng.between(1, 200), () => this.#cluster.start(member));
     });
   }
 
   /** As by a signal that the process handles: the peer stops by itself, then the machine goes down. */
-  #stop(member: SimMember): void {
+  #stop(prng: Prng, member: SimMember): void {
     const { process, peer } = member;
     const { world } = this.#cluster;
-    world.note(`${member.name} stops`);
     const crash = (): void => {
-      if (member.process === process) this.#crash(member);
+      if (member.process === process) this.#crash(prng, member);
     };
     process?.enter(() => {
       peer?.stop().then(crash, (error: unknown) => world.fail(`stop: ${String(error)}`));
     });
   }
 
-  #pause(member: SimMember): void {
+  #pause(prng: Prng, member: SimMember): void {
     const { process } = member;
     if (process === undefined || process.paused) return;
-    this.#cluster.world.note(`${member.name} pauses`);
     process.pause();
-    const pause = this.#prng.between(DOWN_MILLISECONDS.low, DOWN_MILLISECONDS.high);
+    const pause = prng.between(DOWN_MILLISECONDS.low, DOWN_MILLISECONDS.high);
     this.#cluster.world.schedule(pause, () => process.resume());
   }
 
+  /** Space comes back after a while. */
+  #fillDisk(prng: Prng, { disk }: SimMember): void {
+    disk.setFull(true);
+    const full = prng.between(DOWN_MILLISECONDS.low, 2 * DOWN_MILLISECONDS.high);
+    this.#cluster.world.schedule(full, () => disk.setFull(false));
+  }
+
+  /** Of one member at a time: with two of three refusing, nothing would go on. */
+  #rot(prng: Prng, member: SimMember): void {
+    const { members } = this.#cluster;
+    if (members.some(({ disk }) => disk.isRotten)) return;
+    this.#cluster.crash(member);
+    if (member.disk.rot(prng)) this.#cluster.world.note(`${member.name} rots`);
+    this.#startLater(prng, member);
+  }
+
   /** Partitions end after a while, all together. */
-  #healLater(): void {
+  #healLater(prng: Prng): void {
     const { world, network } = this.#cluster;
-    world.schedule(this.#prng.between(500, 5000), () => network.heal());
+    const cut = prng.between(CUT_MILLISECONDS.low, CUT_MILLISECONDS.high);
+    world.schedule(cut, () => network.heal());
   }
 
   #leader(): SimMember | undefined {
     return this.#cluster.members.find(({ peer }) => peer?.raftStatus().role === "leader");
   }
 
-  #isolate(member: SimMember): void {
-    const { network, members, world } = this.#cluster;
-    world.note(`${member.name} is isolated`);
-    this.#healLater();
-    for (const other of members) {
-      network.cut(member.id.toString(), other.id.toString());
-      network.cut(other.id.toString(), member.id.toString());
-    }
+  #isolate(prng: Prng, member: SimMember): void {
+    this.#healLater(prng);
+    for (const other of this.#cluster.members) this.#cut(member, other);
   }
 
-  #split(): void {
-    const { network, members, world } = this.#cluster;
-    const left = members.filter(() => this.#prng.chance(0.5));
-    this.#healLater();
-    world.note(`split ${left.map(({ name }) => name).join()}`);
+  /** Two sides; a bridge between them hears both. */
+  #split(prng: Prng, options: { bridge: boolean }): void {
+    const { members, world } = this.#cluster;
+    this.#healLater(prng);
+    const left = members.filter(() => prng.chance(0.5));
+    const bridge = options.bridge ? prng.pick(members) : undefined;
+    world.note(`split ${left.map(({ name }) => name).join()}, bridge ${bridge?.name ?? "none"}`);
     for (const a of left) {
       for (const b of members) {
-        if (left.includes(b)) continue;
-        network.cut(a.id.toString(), b.id.toString());
-        network.cut(b.id.toString(), a.id.toString());
+        if (!left.includes(b) && a !== bridge && b !== bridge) this.#cut(a, b);
       }
     }
   }
 
-  #cutOneDirection(): void {
-    const { network, members, world } = this.#cluster;
-    const [from, to] = [this.#prng.pick(members), this.#prng.pick(members)];
-    this.#healLater();
-    world.note(`cut ${from.name}>${to.name}`);
-    network.cut(from.id.toString(), to.id.toString());
+  #cut(a: SimMember, b: SimMember): void {
+    const { network } = this.#cluster;
+    network.cut(a.id.toString(), b.id.toString());
+    network.cut(b.id.toString(), a.id.toString());
   }
 
-  #anyQuality(): NetworkQuality {
-    const prng = this.#prng;
-    return {
-      loss: prng.pick([0, 0.02, 0.2]),
-      duplicate: prng.pick([0, 0.1]),
-      delayMillisecondsMax: prng.pick([5, 50, 400]),
-      slow: prng.pick([0, 0.1, 0.5]),
-    };
+  /** Some directions, each by itself. */
+  #cutOneWay(prng: Prng): void {
+    const { network, members, world } = this.#cluster;
+    this.#healLater(prng);
+    for (let cuts = prng.between(1, members.length); cuts > 0; cuts -= 1) {
+      const [from, to] = [prng.pick(members), prng.pick(members)];
+      world.note(`cut ${from.name}>${to.name}`);
+      network.cut(from.id.toString(), to.id.toString());
+    }
   }
+}
+
+function drawn(prng: Prng, faults: readonly Fault[]): Fault {
+  let dice = prng.below(faults.reduce((sum, { weight }) => sum + weight, 0));
+  for (const fault of faults) {
+    if (dice < fault.weight) return fault;
+    dice -= fault.weight;
+  }
+  throw new Error("the dice fall within the weights");
+}
+
+function anyQuality(prng: Prng): NetworkQuality {
+  return {
+    loss: prng.pick([0, 0.02, 0.2]),
+    duplicate: prng.pick([0, 0.1]),
+    delayMillisecondsMax: prng.pick([5, 50, 400]),
+    slow: prng.pick([0, 0.1, 0.5]),
+  };
 }

@@ -8,9 +8,10 @@ import type { Host } from "../../shared/peer/host.ts";
 import type { Peer, PeerConfig, PeerMember } from "../../shared/peer/peer.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import type { Message } from "../../shared/raft/types.ts";
-import type { Mutant } from "./mutants.ts";
+import type { LogStore } from "../../shared/raft/log-store.ts";
+import { WalDamageError } from "../../node-runner/wal/replay.ts";
+import type { BackendOrder, DiskPoint } from "./sim-backend.ts";
 import { SimDisk } from "./sim-disk.ts";
-import type { SimLogStore } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
 import { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
@@ -26,7 +27,7 @@ export interface SimMember {
   readonly disk: SimDisk;
   process: SimProcess | undefined;
   peer: Peer | undefined;
-  log: SimLogStore | undefined;
+  log: LogStore | undefined;
   /** Committed entries up to here were compared since this start. */
   compared: number;
 }
@@ -39,19 +40,27 @@ export interface ClusterOptions {
   readonly catchUpEntries: number;
   /** Of a disk's flush, at most, when nothing is wrong. */
   readonly flushMilliseconds: number;
-  readonly mutant: Mutant | undefined;
+  readonly segmentBytes: number;
+  readonly backendOrder: BackendOrder;
 }
 
 export class SimCluster {
   readonly world: World;
   readonly network: SimNetwork;
   readonly members: readonly SimMember[];
-  readonly mutant: Mutant | undefined;
   /** Told of each start of a peer. */
   started: (member: SimMember, peer: Peer) => void = () => {};
   /** Told of each message of raft when it is sent. */
   sent: (message: Message) => void = () => {};
+  /** Told when a member's storage is at a point where a crash is worth most. */
+  reached: (member: SimMember, point: DiskPoint) => void = () => {};
+  /** Told of a member that stopped, or didn't start, because of its disk. */
+  broken: (member: SimMember) => void = () => {};
   starts = 0;
+  /** Starts that were refused because of rot. */
+  refusals = 0;
+  /** Stops because the disk had failed. */
+  diskFaults = 0;
   readonly #options: ClusterOptions;
   readonly #leaders = new Map<number, string>();
   /** Checksum of each committed entry, by index. */
@@ -60,14 +69,18 @@ export class SimCluster {
   constructor(world: World, options: ClusterOptions) {
     this.world = world;
     this.#options = options;
-    this.mutant = options.mutant;
     this.network = new SimNetwork(world);
     this.network.observe = (message) => this.#observe(message);
-    this.network.duplicateProposals = options.mutant === "duplicateProposals";
     this.members = Array.from({ length: options.size }, (_, place) => ({
       id: BigInt(place + 1),
       name: `m${place + 1}`,
-      disk: new SimDisk(options.flushMilliseconds, options.mutant),
+      disk: new SimDisk({
+        clusterId: CLUSTER_ID,
+        memberId: BigInt(place + 1),
+        flushMilliseconds: options.flushMilliseconds,
+        segmentBytes: options.segmentBytes,
+        order: options.backendOrder,
+      }),
       process: undefined,
       peer: undefined,
       log: undefined,
@@ -81,45 +94,22 @@ export class SimCluster {
     this.starts += 1;
     world.note(`${member.name} starts`);
     const process = new SimProcess(world, { name: member.name, clockRate: this.#clockRate() });
-    const { log, backend } = member.disk.open(process);
-    const transport = this.network.attach(member.id.toString(), process);
     member.process = process;
-    member.log = log;
-    member.compared = 0;
-    const host: Host = {
-      log,
-      backend,
-      transport,
-      now: () => process.now(),
-      wallClock: () => 1_700_000_000_000 + Math.floor(world.now),
-      schedule: (milliseconds, run) => process.after(milliseconds / process.clockRate, run),
-      defer: (run) => {
-        process.after(0, run);
-      },
-      randomBytes: (count) => Uint8Array.from({ length: count }, () => process.prng.below(256)),
-      sha256: () => {
-        const hash = createHash("sha256");
-        return {
-          update: (bytes) => {
-            hash.update(bytes);
-          },
-          digest: () => new Uint8Array(hash.digest()),
-        };
-      },
-      report: (level, message, fields) => {
-        if (level !== "warn" && level !== "error") return;
-        const error = fields?.["error"];
-        world.note(`${member.name} ${message}: ${error instanceof Error ? error.message : ""}`);
-      },
-      fatal: (error) => world.fail(`${member.name} stopped: ${error.stack ?? error.message}`),
-    };
+    const { disk } = member;
     try {
+      const { log, backend } = disk.open(process, {
+        onFault: (fault) => this.#failed(member, process, fault),
+        reached: (point) => this.reached(member, point),
+        ignored: () => world.fail(`${member.name} goes on after a flush has failed`),
+      });
+      member.log = log;
+      member.compared = 0;
+      const host = this.#host(member, process, { log, backend });
       const peer = startPeer(host, this.#config(member));
       member.peer = peer;
       this.started(member, peer);
     } catch (error) {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      world.fail(`${member.name} did not start: ${text}`);
+      this.#notStarted(member, error);
     }
   }
 
@@ -153,6 +143,67 @@ export class SimCluster {
     }
   }
 
+  #host(member: SimMember, process: SimProcess, storage: Pick<Host, "log" | "backend">): Host {
+    const { world } = this;
+    return {
+      ...storage,
+      transport: this.network.attach(member.id.toString(), process),
+      now: () => process.now(),
+      wallClock: () => process.wallClock(),
+      schedule: (milliseconds, run) => process.after(milliseconds / process.clockRate, run),
+      defer: (run) => {
+        process.after(0, run);
+      },
+      randomBytes: (count) => Uint8Array.from({ length: count }, () => process.prng.below(256)),
+      sha256: () => {
+        const hash = createHash("sha256");
+        return {
+          update: (bytes) => {
+            hash.update(bytes);
+          },
+          digest: () => new Uint8Array(hash.digest()),
+        };
+      },
+      report: (level, message, fields) => {
+        if (level !== "warn" && level !== "error") return;
+        const error = fields?.["error"];
+        world.note(`${member.name} ${message}: ${error instanceof Error ? error.message : ""}`);
+      },
+      fatal: (error) => this.#failed(member, process, error),
+    };
+  }
+
+  /** The process ends; that is right only if its disk has failed. */
+  #failed(member: SimMember, process: SimProcess, error: Error): void {
+    const { world } = this;
+    if (!process.alive) return;
+    if (!member.disk.hasFailed) {
+      world.fail(`${member.name} stopped: ${error.stack ?? error.message}`);
+      return;
+    }
+    world.note(`${member.name} stopped: ${error.message}`);
+    this.diskFaults += 1;
+    this.crash(member);
+    this.broken(member);
+  }
+
+  #notStarted(member: SimMember, error: unknown): void {
+    const { world } = this;
+    const { disk, process } = member;
+    if (member.peer !== undefined || process?.alive !== true) return;
+    const text = error instanceof Error ? error.message : String(error);
+    if (error instanceof WalDamageError && disk.isRotten) {
+      this.refusals += 1;
+    } else if (!(error instanceof Error && "code" in error && error.code === "ENOSPC")) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      world.fail(`${member.name} did not start: ${stack ?? text}`);
+      return;
+    }
+    world.note(`${member.name} did not start: ${text}`);
+    this.crash(member);
+    this.broken(member);
+  }
+
   #observe(message: Message): void {
     this.world.note(`${message.from}>${message.to} ${message.type} t${message.term}`);
     if (message.type === "append" || message.type === "heartbeat") {
@@ -168,7 +219,6 @@ export class SimCluster {
   }
 
   #clockRate(): number {
-    if (this.mutant === "fastClock") return 3;
     return 1 + (this.world.prng.below(1001) / 500 - 1) * CLOCK_DRIFT;
   }
 

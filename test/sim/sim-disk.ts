@@ -1,240 +1,231 @@
 /**
- * A member's disk: what survives its crashes. Log writes become durable by flushes that take time; a crash keeps a
- * prefix of the unflushed ones, the next of them perhaps torn. The backend, as its interface allows, may be durable
- * further than it tells: after a crash it is at some apply between `durableIndex` and `visibleIndex`.
+ * A member's disk: what survives its crashes. The log is the production write-ahead log on files that lose, tear or
+ * spoil what was not flushed; flushes take time, and fail when told to. Rot may be put into what was durable: then the
+ * log must refuse to open, or hold all the same what it held before.
  */
-import type {
-  Backend,
-  BackendSizes,
-  BatchWriter,
-  PinnedReader,
-  ScanOptions,
-  ShadowBackend,
-  Table,
-} from "../../shared/backend/backend.ts";
-import { BackendError } from "../../shared/backend/backend.ts";
+import { MemoryFiles } from "../../node-runner/files/memory-files.ts";
+import type { Files } from "../../node-runner/files/files.ts";
+import { replay } from "../../node-runner/wal/replay.ts";
+import { WriteAheadLog } from "../../node-runner/wal/write-ahead-log.ts";
+import type { Backend } from "../../shared/backend/backend.ts";
 import { MemoryBackend } from "../../shared/backend/memory-backend.ts";
-import type { Bytes } from "../../shared/base/bytes.ts";
+import { crc32c } from "../../shared/base/crc32c.ts";
 import type { Prng } from "../../shared/base/prng.ts";
-import type { LogStore, LogWrite } from "../../shared/raft/log-store.ts";
-import { MemoryLogStore } from "../../shared/raft/memory-log-store.ts";
-import type { Entry, HardState } from "../../shared/raft/types.ts";
-import type { Mutant } from "./mutants.ts";
+import { appliedTermOf } from "../../shared/peer/state/member-table.ts";
+import type { BackendOrder, DiskPoint } from "./sim-backend.ts";
+import { SimBackend } from "./sim-backend.ts";
 import type { SimProcess } from "./sim-process.ts";
 
-/** How often a crash tears the first lost write instead of losing it whole. */
-const TORN = 0.5;
-/** How often an apply is made durable by itself, untold. */
-const SPONTANEOUS_FLUSH = 0.2;
-/** Before the switch to a received snapshot, and between the switch and its being told, each. */
-const INSTALL_MILLISECONDS_MAX = 50;
+const DIRECTORY = "wal";
+/** The marker of a record (`node-runner/wal/layout.ts`); no value of the workload holds it. */
+const RECORD_MARKER = Buffer.from("QREC");
+
+export interface SimDiskOptions {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly flushMilliseconds: number;
+  /** Small ones make segment changes frequent. */
+  readonly segmentBytes: number;
+  readonly order: BackendOrder;
+}
+
+export interface DiskListener {
+  /** The process can't go on with this disk. */
+  onFault(fault: Error): void;
+  reached(point: DiskPoint): void;
+  /** A flush failed, and the process goes on all the same. */
+  ignored(): void;
+}
 
 export class SimDisk {
   /** Milliseconds of a flush, at most; a slow disk has a higher one. */
   flushMillisecondsMax: number;
-  #log = new MemoryLogStore({ flush: "explicit" });
+  /** Whether a flush has failed since the process was started. */
+  hasFailed = false;
+  readonly #options: SimDiskOptions;
+  readonly #files = new MemoryFiles((run) => this.#complete(run));
+  #process: SimProcess | undefined;
+  #listener: DiskListener | undefined;
   #backend = new MemoryBackend({ durability: "flush" });
-  #opened: SimLogStore | undefined;
-  readonly #mutant: Mutant | undefined;
+  #installedIndex = 0;
+  #fault: Error | undefined;
+  #rot: { readonly path: string; readonly position: number; readonly before: string } | undefined;
 
-  constructor(flushMillisecondsMax: number, mutant: Mutant | undefined) {
-    this.flushMillisecondsMax = flushMillisecondsMax;
-    this.#mutant = mutant;
+  constructor(options: SimDiskOptions) {
+    this.#options = options;
+    this.flushMillisecondsMax = options.flushMilliseconds;
   }
 
-  open(process: SimProcess): { log: SimLogStore; backend: Backend } {
-    const delay = (): number => process.prng.between(100, this.flushMillisecondsMax * 1000) / 1000;
-    this.#opened = new SimLogStore(process, this.#log, { delay, mutant: this.#mutant });
-    return {
-      log: this.#opened,
-      backend: new SimBackend(process, this.#backend, { delay, mutant: this.#mutant }),
+  get isRotten(): boolean {
+    return this.#rot !== undefined;
+  }
+
+  /**
+   * What a process finds at its start. Throws `WalDamageError` when there is rot and it is seen; an
+   * error of the system when the disk fails.
+   */
+  open(process: SimProcess, listener: DiskListener): { log: WriteAheadLog; backend: Backend } {
+    this.#process = process;
+    this.#listener = listener;
+    this.hasFailed = false;
+    const onFault = (fault: Error): void => {
+      this.hasFailed = true;
+      listener.onFault(fault);
     };
+    const log = this.#openLog(this.#files, {
+      salt: process.prng.uint32(),
+      onFault,
+      schedule: (run) => process.after(0, run),
+    });
+    this.#checkRot(log);
+    const backend = new SimBackend(process, this.#backend, {
+      order: this.#options.order,
+      delay: () => this.#delay(),
+      logDurableIndex: () => log.durableIndex,
+      fault: () => this.#fault,
+      onFault,
+      reached: (point) => listener.reached(point),
+      installed: (index) => {
+        this.#installedIndex = index;
+      },
+    });
+    this.#join(log);
+    return { log, backend };
   }
 
   /** The process on it has died. */
   crash(prng: Prng): void {
-    this.#log = this.#opened?.crashed(prng) ?? this.#log;
+    this.#process = undefined;
+    this.#files.crash(prng);
+    this.#files.fail(this.#fault);
     this.#backend = this.#backend.crashed();
   }
-}
 
-interface DiskOptions {
-  readonly delay: () => number;
-  readonly mutant: Mutant | undefined;
-}
-
-export class SimLogStore implements LogStore {
-  onDurable: (sequence: number) => void = () => {};
-  readonly #process: SimProcess;
-  readonly #store: MemoryLogStore;
-  readonly #options: DiskOptions;
-  #unflushed: LogWrite[] = [];
-  #flushing = false;
-
-  constructor(process: SimProcess, store: MemoryLogStore, options: DiskOptions) {
-    this.#process = process;
-    this.#store = store;
-    this.#options = options;
-    store.onDurable = (sequence) => {
-      if (options.mutant !== "ackBeforeDurable") this.onDurable(sequence);
-    };
+  /** The next flush of the log fails. */
+  failNextFlush(): void {
+    this.#files.failNext(systemError("EIO", "i/o error"));
   }
 
-  get hardState(): HardState | undefined {
-    return this.#store.hardState;
-  }
-  get firstIndex(): number {
-    return this.#store.firstIndex;
-  }
-  get lastIndex(): number {
-    return this.#store.lastIndex;
-  }
-  termOf(index: number): number | undefined {
-    return this.#store.termOf(index);
-  }
-  slice(low: number, high: number, bytesMax: number): readonly Entry[] {
-    return this.#store.slice(low, high, bytesMax);
-  }
-  compact(index: number): void {
-    this.#store.compact(index);
+  /** Whatever writes fails until `setFull(false)`. */
+  setFull(full: boolean): void {
+    this.#fault = full ? systemError("ENOSPC", "no space left on device") : undefined;
+    this.#files.fail(this.#fault);
   }
 
-  append(write: LogWrite): void {
-    if (!this.#process.alive) return;
-    const { mutant } = this.#options;
-    this.#store.append(write);
-    this.#unflushed.push(write);
-    if (mutant === "ackBeforeDurable") {
-      this.#process.after(0, () => this.onDurable(write.sequence));
+  /**
+   * Flips a bit in what was durable, while no process runs. The very last record is left out: its
+   * rot can't be told from a torn write. False when there is nothing else.
+   */
+  rot(prng: Prng): boolean {
+    if (this.#rot !== undefined || this.#process !== undefined) return false;
+    const before = this.#contentOfCopy();
+    if (before === undefined) return false;
+    const places = this.#durableStretches();
+    if (places.length === 0) return false;
+    const { path, end } = prng.pick(places);
+    const position = prng.below(end);
+    this.#files.rot(path, position);
+    this.#rot = { path, position, before };
+    return true;
+  }
+
+  /** Takes all faults away, also the rot. */
+  repair(): void {
+    this.flushMillisecondsMax = 2;
+    this.setFull(false);
+    if (this.#rot === undefined) return;
+    const { path, position } = this.#rot;
+    this.#rot = undefined;
+    if (this.#files.exists(path)) this.#files.rot(path, position);
+  }
+
+  #delay(): number {
+    const prng = this.#process?.prng;
+    return prng === undefined ? 0 : prng.between(100, this.flushMillisecondsMax * 1000) / 1000;
+  }
+
+  #complete(run: () => void): void {
+    const process = this.#process;
+    process?.after(this.#delay(), () => {
+      const before = this.#files.failures;
+      run();
+      if (this.#files.failures > before && process.alive) this.#listener?.ignored();
+    });
+  }
+
+  #openLog(
+    files: Files,
+    options: Pick<Parameters<typeof WriteAheadLog.open>[0], "salt" | "onFault" | "schedule">,
+  ): WriteAheadLog {
+    const { clusterId, memberId, segmentBytes } = this.#options;
+    const identity = { clusterId, memberId };
+    return WriteAheadLog.open({ ...options, files, directory: DIRECTORY, identity, segmentBytes });
+  }
+
+  /** As production does it: the log goes on where the backend ends. */
+  #join(log: WriteAheadLog): void {
+    const applied = this.#backend.visibleIndex;
+    if (this.#options.order === "ahead of the log" || applied <= log.lastIndex) return;
+    const term = appliedTermOf(this.#backend);
+    if (this.#installedIndex !== applied || term === undefined) {
+      throw new Error(`the backend ends with ${applied}, the log already with ${log.lastIndex}`);
     }
-    if (!this.#flushing) this.#flush();
+    log.restartBehind({ index: applied, term });
   }
 
-  /** What a machine finds after a crash. */
-  crashed(prng: Prng): MemoryLogStore {
-    this.#store.onDurable = () => {};
-    const survivors = prng.below(this.#unflushed.length + 1);
-    this.#store.flush(survivors);
-    const lost = this.#unflushed[survivors];
-    const found = this.#store.crash();
-    if (lost === undefined || !prng.chance(TORN)) return found;
-    const entries = lost.entries.slice(0, prng.below(lost.entries.length + 1));
-    found.append({ ...lost, sequence: 1, entries });
-    found.flush();
-    return found.crash();
+  /** A log that opens in spite of rot must be whole. */
+  #checkRot(log: WriteAheadLog): void {
+    if (this.#rot === undefined) return;
+    const { path, position, before } = this.#rot;
+    this.#rot = undefined;
+    const after = contentOf(log);
+    if (after === before) return;
+    throw new Error(`rot in ${path} at ${position} was taken for ${after} instead of ${before}`);
   }
 
-  #flush(): void {
-    this.#flushing = true;
-    const count = this.#unflushed.length;
-    this.#process.after(this.#options.delay(), () => {
-      this.#unflushed = this.#unflushed.slice(count);
-      this.#store.flush(count);
-      if (this.#unflushed.length > 0) this.#flush();
-      else this.#flushing = false;
+  /** Segments, each up to its end or, in the last one, up to its last record. */
+  #durableStretches(): { readonly path: string; readonly end: number }[] {
+    const { clusterId, memberId } = this.#options;
+    const where = { files: this.#files, directory: DIRECTORY };
+    const log = replay({ ...where, identity: { clusterId, memberId } }, () => {});
+    const stretches = log.segments.map(({ path }, place) => {
+      const bytes = Buffer.from(contentOfFile(this.#files, path));
+      if (place < log.segments.length - 1) return { path, end: bytes.length };
+      const end = bytes.lastIndexOf(RECORD_MARKER, log.position - 1);
+      // With one record only, the whole segment is part of it.
+      return { path, end: end === bytes.indexOf(RECORD_MARKER) ? 0 : end };
     });
+    return stretches.filter(({ end }) => end > 0);
+  }
+
+  /** Undefined when there is no log yet. */
+  #contentOfCopy(): string | undefined {
+    if (this.#files.list(DIRECTORY).length === 0) return undefined;
+    const copy = new MemoryFiles(() => {});
+    for (const name of this.#files.list(DIRECTORY)) {
+      const path = `${DIRECTORY}/${name}`;
+      copy.open(path, { create: true }).write(0, contentOfFile(this.#files, path));
+    }
+    return contentOf(this.#openLog(copy, { salt: 1, onFault: () => {}, schedule: () => {} }));
   }
 }
 
-class SimBackend implements Backend {
-  readonly #process: SimProcess;
-  readonly #base: MemoryBackend;
-  readonly #options: DiskOptions;
-  #durableIndex: number;
-  #flushing = false;
-  #wanted = false;
+function contentOfFile(files: Files, path: string): Uint8Array {
+  const file = files.open(path, { create: false });
+  return file.read(0, file.size());
+}
 
-  constructor(process: SimProcess, base: MemoryBackend, options: DiskOptions) {
-    this.#process = process;
-    this.#base = base;
-    this.#options = options;
-    this.#durableIndex = base.durableIndex;
+/** All that a log holds, as a text to compare. */
+function contentOf(log: WriteAheadLog): string {
+  const { firstIndex, lastIndex, hardState } = log;
+  let sum = 0;
+  for (const { data, term } of log.slice(firstIndex, lastIndex + 1, Infinity)) {
+    sum = crc32c(data, { previous: sum + term });
   }
+  const { term, vote, commit } = hardState ?? { term: 0, vote: undefined, commit: 0 };
+  return `[${firstIndex}, ${lastIndex}] sum ${sum} term ${term} vote ${vote} commit ${commit}`;
+}
 
-  get visibleIndex(): number {
-    const { visibleIndex } = this.#base;
-    // The mutant forgets its last applies after a restart, but not their effects.
-    const forgets = this.#options.mutant === "applyTwice" && !this.#applied;
-    return forgets ? Math.max(0, visibleIndex - 3) : visibleIndex;
-  }
-  #applied = false;
-
-  get durableIndex(): number {
-    return this.#options.mutant === "durableTooEarly"
-      ? this.#base.visibleIndex
-      : Math.min(this.#durableIndex, this.visibleIndex);
-  }
-  get congested(): boolean {
-    return false;
-  }
-
-  get(table: Table, key: Bytes): Bytes | undefined {
-    return this.#base.get(table, key);
-  }
-  scan(table: Table, options: ScanOptions, visit: (key: Bytes, value: Bytes) => boolean): void {
-    this.#base.scan(table, options, visit);
-  }
-  pin(): PinnedReader {
-    return this.#base.pin();
-  }
-  sizes(): BackendSizes {
-    return this.#base.sizes();
-  }
-  defragment(): Promise<void> {
-    return this.#base.defragment();
-  }
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  apply(index: number, fill: (writer: BatchWriter) => void): void {
-    this.#assertAlive();
-    this.#base.apply(Math.max(index, this.#base.visibleIndex), fill);
-    this.#applied = true;
-    if (!this.#process.prng.chance(SPONTANEOUS_FLUSH)) return;
-    if (this.#options.mutant !== "durableTooEarly") this.#base.flush();
-  }
-
-  flush(): void {
-    this.#assertAlive();
-    this.#wanted = true;
-    if (!this.#flushing) this.#flush();
-  }
-
-  shadow(): ShadowBackend {
-    this.#assertAlive();
-    const shadow = this.#base.shadow();
-    return {
-      apply: (fill) => {
-        this.#assertAlive();
-        shadow.apply(fill);
-      },
-      install: async (index, switched) => {
-        await this.#process.sleep(this.#process.prng.below(INSTALL_MILLISECONDS_MAX));
-        this.#assertAlive();
-        await shadow.install(index, () => {
-          this.#durableIndex = index;
-          switched?.();
-        });
-        await this.#process.sleep(this.#process.prng.below(INSTALL_MILLISECONDS_MAX));
-      },
-      discard: () => shadow.discard(),
-    };
-  }
-
-  #flush(): void {
-    this.#flushing = true;
-    this.#wanted = false;
-    if (this.#options.mutant !== "durableTooEarly") this.#base.flush();
-    const index = this.#base.visibleIndex;
-    this.#process.after(this.#options.delay() * 3, () => {
-      this.#durableIndex = Math.max(this.#durableIndex, index);
-      this.#flushing = false;
-      if (this.#wanted) this.#flush();
-    });
-  }
-
-  #assertAlive(): void {
-    if (!this.#process.alive) throw new BackendError("the machine is down");
-  }
+function systemError(code: string, text: string): Error {
+  return Object.assign(new Error(`${code}: ${text}`), { code });
 }

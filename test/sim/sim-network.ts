@@ -37,7 +37,6 @@ export class SimNetwork {
   quality: NetworkQuality = PERFECT;
   /** Sees each message at its sending. */
   observe: (message: Message) => void = () => {};
-  duplicateProposals = false;
   /** That arrived whole and were installed. */
   snapshots = 0;
   readonly #endpoints = new Map<NodeId, Endpoint>();
@@ -96,8 +95,7 @@ export class SimNetwork {
     const copy = overTheWire({ kind: "messages", messages: [message] }, from, to);
     const deliver = (inbox: PeerInbox): void => inbox.messages(from, copy.messages);
     this.carry(from, to, deliver);
-    const repeatable = message.type !== "propose" || this.duplicateProposals;
-    if (repeatable && this.world.prng.chance(this.quality.duplicate)) {
+    if (message.type !== "propose" && this.world.prng.chance(this.quality.duplicate)) {
       this.carry(from, to, deliver);
     }
   }

@@ -1,10 +1,14 @@
 /**
  * One run of a member, from start to crash. Every input of the production code comes through `enter`: a dead process
- * gets none, a paused one gets them all when it goes on, as a stopped virtual machine would. Its clock has a rate of
- * its own.
+ * gets none, a paused one gets them all when it goes on, as a stopped virtual machine would. Its clocks are its own: the
+ * steady one has a rate and a zero of its own, the wall clock is wrong by any amount and jumps.
  */
 import type { Prng } from "../../shared/base/prng.ts";
 import type { World } from "./world.ts";
+
+/** The steady clock's zero means nothing; this keeps anyone from comparing two of them. */
+const CLOCK_ZERO_MILLISECONDS_MAX = 1_000_000_000;
+const EPOCH_MILLISECONDS = 1_700_000_000_000;
 
 export class SimProcess {
   readonly world: World;
@@ -12,7 +16,10 @@ export class SimProcess {
   readonly prng: Prng;
   /** Milliseconds of this clock to one of the world. */
   readonly clockRate: number;
+  /** How wrong the wall clock is. */
+  wallErrorMilliseconds = 0;
   alive = true;
+  readonly #clockZero: number;
   #paused = false;
   #held: (() => void)[] = [];
 
@@ -21,6 +28,7 @@ export class SimProcess {
     this.name = options.name;
     this.clockRate = options.clockRate;
     this.prng = world.prng.fork();
+    this.#clockZero = this.prng.below(CLOCK_ZERO_MILLISECONDS_MAX);
   }
 
   get paused(): boolean {
@@ -28,7 +36,11 @@ export class SimProcess {
   }
 
   now(): number {
-    return this.world.now * this.clockRate;
+    return this.#clockZero + this.world.now * this.clockRate;
+  }
+
+  wallClock(): number {
+    return EPOCH_MILLISECONDS + Math.floor(this.world.now) + this.wallErrorMilliseconds;
   }
 
   enter(run: () => void): void {

@@ -6,20 +6,24 @@
 import { checkLinearizable } from "./linearizability.ts";
 import { Clients } from "./clients.ts";
 import { LeaseClients } from "./lease-clients.ts";
-import type { Mutant } from "./mutants.ts";
 import { Nemesis } from "./nemesis.ts";
+import type { Strike } from "./nemesis.ts";
 import { ANY_CALL, EventHistory } from "./observers.ts";
 import { SimCluster } from "./sim-cluster.ts";
 import { WatchClient } from "./watch-clients.ts";
 import { World } from "./world.ts";
 
+/** A run is its seed; the rest makes it smaller (`minimize.ts`). */
 export interface SimulationOptions {
   readonly seed: number;
-  readonly mutant?: Mutant;
-  /** Prints the trace. */
-  readonly print?: (line: string) => void;
   /** Virtual milliseconds of faults. */
-  readonly safetyMilliseconds?: number;
+  readonly time?: number;
+  readonly clients?: number;
+  readonly leases?: number;
+  readonly locks?: number;
+  readonly watchers?: number;
+  /** The numbers of the nemesis' strikes that are done, instead of all. */
+  readonly strikes?: readonly number[];
 }
 
 export interface SimulationResult {
@@ -27,15 +31,10 @@ export interface SimulationResult {
   readonly failure: string | undefined;
   /** A checksum over all that happened. */
   readonly trace: number;
-  readonly members: number;
-  readonly operations: number;
-  readonly acknowledged: number;
-  readonly unknown: number;
-  readonly revisions: number;
-  readonly starts: number;
-  readonly snapshots: number;
-  readonly events: number;
-  readonly searchSteps: number;
+  /** When it ended, in virtual milliseconds. */
+  readonly ended: number;
+  readonly strikes: readonly Strike[];
+  readonly figures: Readonly<Record<string, number>>;
 }
 
 const SAFETY_MILLISECONDS = 20_000;
@@ -46,8 +45,12 @@ const CLIENTS = 5;
 const LEASE_CLIENTS = 2;
 const WATCH_CLIENTS = 3;
 
-export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
-  const world = new World(options.seed, options.print);
+/** `print` is given the trace, line by line. */
+export async function simulate(
+  options: SimulationOptions,
+  print?: (line: string) => void,
+): Promise<SimulationResult> {
+  const world = new World(options.seed, print);
   const { prng } = world;
   const cluster = new SimCluster(world, {
     size: prng.pick([1, 3, 3, 3, 5]),
@@ -55,26 +58,28 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     compactLogEvery: prng.pick([10, 20, 100, 1000]),
     catchUpEntries: prng.pick([0, 5, 50]),
     flushMilliseconds: prng.pick([2, 2, 30]),
-    mutant: options.mutant,
+    segmentBytes: prng.pick([4096, 16_384, 65_536]),
+    backendOrder: prng.pick(["behind the log", "ahead of the log"]),
   });
   const history = new EventHistory(world);
   const clients = new Clients(cluster);
   const leases = new LeaseClients(cluster, clients);
-  const watchers = Array.from({ length: WATCH_CLIENTS }, (_, at) => new WatchClient(cluster, at));
-  const nemesis = new Nemesis(cluster);
+  const watchers = times(options.watchers ?? WATCH_CLIENTS, (at) => new WatchClient(cluster, at));
+  const only = options.strikes === undefined ? undefined : new Set(options.strikes);
+  const nemesis = new Nemesis(cluster, only);
   history.seen = (events) => leases.seen(events);
   cluster.started = ({ name }, peer) => history.observe(cluster, name, peer);
   for (const member of cluster.members) cluster.start(member);
   const tasks = [
     nemesis.run(),
-    ...Array.from({ length: CLIENTS }, () => clients.run()),
-    ...Array.from({ length: LEASE_CLIENTS }, (_, at) => leases.run(String(at))),
+    ...times(options.clients ?? CLIENTS, () => clients.run()),
+    ...times(options.leases ?? LEASE_CLIENTS, (at) => leases.run(String(at))),
     ...watchers.map((watcher) => watcher.run()),
   ];
   for (const task of tasks) task.catch((error: unknown) => world.fail(textOfError(error)));
   repeatedly(world, () => cluster.check());
 
-  await world.run(options.safetyMilliseconds ?? SAFETY_MILLISECONDS);
+  await world.run(options.time ?? SAFETY_MILLISECONDS);
   if (world.failure === undefined) {
     world.note("healing");
     nemesis.heal();
@@ -84,7 +89,11 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     await demandProgress(cluster, clients);
   }
   const searchSteps = judge(world, { clients, history, watchers });
-  return summary(options.seed, { world, cluster, clients, history, searchSteps });
+  return summary(options.seed, { world, cluster, nemesis, clients, history, searchSteps });
+}
+
+function times<Item>(count: number, make: (place: number) => Item): Item[] {
+  return Array.from({ length: count }, (_, place) => make(place));
 }
 
 function repeatedly(world: World, run: () => void): void {
@@ -151,26 +160,33 @@ function summary(
   parts: {
     world: World;
     cluster: SimCluster;
+    nemesis: Nemesis;
     clients: Clients;
     history: EventHistory;
     searchSteps: number;
   },
 ): SimulationResult {
-  const { world, cluster, clients, history, searchSteps } = parts;
+  const { world, cluster, nemesis, clients, history, searchSteps } = parts;
   const { operations } = clients;
   return {
     seed,
     failure: world.failure,
     trace: world.trace,
-    members: cluster.members.length,
-    operations: operations.length,
-    acknowledged: operations.filter(({ outcome }) => typeof outcome === "object").length,
-    unknown: operations.filter(({ outcome }) => outcome === "unknown").length,
-    revisions: history.events.size,
-    starts: cluster.starts,
-    snapshots: cluster.network.snapshots,
-    events: world.events,
-    searchSteps,
+    ended: world.now,
+    strikes: nemesis.strikes,
+    figures: {
+      members: cluster.members.length,
+      operations: operations.length,
+      acknowledged: operations.filter(({ outcome }) => typeof outcome === "object").length,
+      unknown: operations.filter(({ outcome }) => outcome === "unknown").length,
+      revisions: history.events.size,
+      starts: cluster.starts,
+      refusals: cluster.refusals,
+      diskFaults: cluster.diskFaults,
+      snapshots: cluster.network.snapshots,
+      events: world.events,
+      searchSteps,
+    },
   };
 }
 

@@ -1,0 +1,369 @@
+/** The mutants: one row each, by the part that they break. Kept beside the code that they change by an exact text. */
+import type { Mutant } from "./mutants.ts";
+
+export const MUTANTS: readonly Mutant[] = [
+  // The log and the disk.
+  {
+    name: "skipFlush",
+    breaks: "records of the log are written, and never flushed",
+    edits: [
+      {
+        file: "node-runner/wal/write-ahead-log.ts",
+        find: "file.writeDurable(position, sealed, (fault) => this.#endGroup(fault));",
+        replace: "file.write(position, sealed); this.#schedule(() => this.#endGroup(undefined));",
+      },
+    ],
+    seedsMax: 40,
+  },
+  {
+    name: "durableBeforeFlush",
+    breaks: "the log tells that a record is durable while its write is under way",
+    edits: [
+      {
+        file: "node-runner/wal/write-ahead-log.ts",
+        find: "file.writeDurable(position, sealed, (fault) => this.#endGroup(fault));",
+        replace:
+          "file.writeDurable(position, sealed, (fault) => fault && this.#fail(fault)); this.#schedule(() => this.#endGroup(undefined));",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "failedFlushIgnored",
+    breaks: "the log goes on after a flush has failed",
+    edits: [
+      {
+        file: "node-runner/wal/write-ahead-log.ts",
+        find: "if (fault !== undefined) return this.#fail(fault);",
+        replace: "",
+      },
+    ],
+    seedsMax: 40,
+  },
+  {
+    name: "rotTakenForTheEnd",
+    breaks: "an unreadable record ends the log, although later ones show that it was durable",
+    edits: [
+      {
+        file: "node-runner/wal/replay.ts",
+        find: "if (found === undefined) return;",
+        replace: "if (found === undefined || true) return;",
+      },
+      {
+        file: "node-runner/wal/replay.ts",
+        find: "if (rest.length > 1) throw this.#damage",
+        replace: "if (rest.length > 1_000) throw this.#damage",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "logCutBeforeBackendFlushed",
+    breaks: "the log is cut behind what is applied, not behind what the backend holds durably",
+    edits: [
+      {
+        file: "shared/peer/consensus/consensus.ts",
+        find: "const target = Math.min(backend.durableIndex, wanted);",
+        replace: "const target = wanted;",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "appliedIndexApart",
+    breaks: "the applied index isn't written with the effects: entries are applied twice",
+    edits: [
+      {
+        file: "shared/backend/memory-backend.ts",
+        find: "this.#durable = { tables: new Tables(this.#tables), index: this.#visibleIndex };",
+        replace:
+          "this.#durable = { tables: new Tables(this.#tables), index: Math.max(this.#durable.index, this.#visibleIndex - 3) };",
+      },
+    ],
+    seedsMax: 60,
+  },
+
+  // Consensus.
+  {
+    name: "ackBeforeDurable",
+    breaks: "acknowledgements and votes leave before what they vouch for is durable",
+    edits: [
+      {
+        file: "shared/peer/consensus/durable-queue.ts",
+        find: "if (batch.writtenSequence > this.#durable) break;",
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "voteNotFlushed",
+    breaks: "term and vote reach the disk some time later",
+    edits: [
+      {
+        file: "shared/raft/raft.ts",
+        find: "mustSync: votedAnew || entries.length > 0 || snapshot !== undefined,",
+        replace: "mustSync: entries.length > 0 || snapshot !== undefined,",
+      },
+    ],
+    seedsMax: 200,
+  },
+  {
+    name: "voteTwice",
+    breaks: "a member votes for everyone who asks in a term",
+    edits: [
+      {
+        file: "shared/raft/election.ts",
+        find: "const free = core.vote === undefined && core.leader === undefined;",
+        replace: "const free = true;",
+      },
+    ],
+    seedsMax: 100,
+  },
+  {
+    name: "voteForShorterLog",
+    breaks: "a vote doesn't ask whether the candidate's log is complete",
+    edits: [
+      {
+        file: "shared/raft/election.ts",
+        find: "const granted = mayVote && core.log.isUpToDate(request.lastIndex, request.lastTerm);",
+        replace: "const granted = mayVote;",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "termNotChecked",
+    breaks: "messages of older terms count like those of the current one",
+    edits: [
+      {
+        file: "shared/raft/raft.ts",
+        find: `    if (message.term < core.term) this.#answerStale(message);
+    else if (message.term === core.term || this.#enterTermOf(message)) this.#dispatch(message);`,
+        replace:
+          "    if (message.term <= core.term || this.#enterTermOf(message)) this.#dispatch(message);",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "commitByMinority",
+    breaks: "an entry is committed by one member too few",
+    edits: [
+      {
+        file: "shared/raft/quorum.ts",
+        find: "return values[count - majority] as number;",
+        replace: "return values[Math.min(count - 1, count - majority + 1)] as number;",
+      },
+    ],
+    seedsMax: 40,
+  },
+  {
+    name: "logNotMatched",
+    breaks: "a follower takes entries without comparing what comes before them",
+    edits: [
+      {
+        file: "shared/raft/follower.ts",
+        find: "if (!log.matches(append.previousIndex, append.previousTerm)) {",
+        replace: "if (append.previousIndex > log.lastIndex) {",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "proposalForwardedTwice",
+    breaks: "a forwarded proposal enters the log twice",
+    edits: [
+      {
+        file: "shared/raft/raft.ts",
+        find: 'if (core.role === "leader") proposeAsLeader(core, request.entries);',
+        replace:
+          'if (core.role === "leader") { proposeAsLeader(core, request.entries); if (core.log.lastIndex % 16 === 0) proposeAsLeader(core, request.entries); }',
+      },
+    ],
+    seedsMax: 20,
+  },
+
+  // Reads.
+  {
+    name: "readWithoutQuorum",
+    breaks: "a leader answers reads without asking whether it still leads",
+    edits: [
+      {
+        file: "shared/raft/reading.ts",
+        find: "core.reads.add({ from: core.id, context });",
+        replace: "core.readStates.push({ context, index: core.log.commit });",
+      },
+    ],
+    seedsMax: 100,
+  },
+  {
+    name: "readJoinsOlderRound",
+    breaks: "a read joins a confirmation that began before it arrived",
+    edits: [
+      {
+        file: "shared/peer/consensus/confirmations.ts",
+        find: "    this.#joining.push({ owner, deadline });",
+        replace: `    const [underWay] = this.#rounds;
+    if (underWay === undefined) this.#joining.push({ owner, deadline });
+    else underWay.waiters = [...underWay.waiters, { owner, deadline }];`,
+      },
+    ],
+    seedsMax: 200,
+  },
+  {
+    name: "readBeforeApplied",
+    breaks: "a confirmed read doesn't wait until its index is applied",
+    edits: [
+      {
+        file: "shared/peer/consensus/confirmations.ts",
+        find: "if (state.index <= applied) tell(round.waiters);",
+        replace: "if (state.index >= 0) tell(round.waiters);",
+      },
+    ],
+    seedsMax: 20,
+  },
+
+  // Apply and snapshots.
+  {
+    name: "applyAsksTheClock",
+    breaks: "what apply does depends on the member's own clock",
+    edits: [
+      {
+        file: "shared/peer/state/state-machine.ts",
+        find: "return this.#write(batch, (context) => applyPut(command, context));",
+        replace: `return this.#write(batch, (context) => {
+          const value = Math.floor(batch.now) % 40 === 0 ? command.value.slice(1) : command.value;
+          return applyPut({ ...command, value }, context);
+        });`,
+      },
+    ],
+    seedsMax: 20,
+  },
+  {
+    name: "snapshotWithoutItsEnd",
+    breaks: "a snapshot is installed without the last row of each of its parts",
+    edits: [
+      {
+        file: "shared/peer/consensus/snapshots.ts",
+        find: "for (const [key, value] of chunk.rows) writer.put(chunk.table, key, value);",
+        replace:
+          "for (const [key, value] of chunk.rows.slice(0, -1)) writer.put(chunk.table, key, value);",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "logCutPastItsEnd",
+    breaks: "the log is cut by what the state holds, of which raft may not have heard yet",
+    edits: [
+      {
+        file: "shared/peer/consensus/consensus.ts",
+        find: "const wanted = this.#applier.raftApplied - catchUpEntries;",
+        replace: "const wanted = this.#state.appliedIndex - catchUpEntries;",
+      },
+    ],
+    seedsMax: 100,
+  },
+  {
+    name: "compactionDropsLiveRows",
+    breaks: "a compaction removes the newest row of a key when it is older than its target",
+    edits: [
+      {
+        file: "shared/mvcc/backend-compaction.ts",
+        find: "if (entry.tombstone && entry.main < this.#target) remove(writer, newest);",
+        replace: "if (entry.main < this.#target) remove(writer, newest);",
+      },
+    ],
+    seedsMax: 60,
+  },
+
+  // Watches and leases.
+  {
+    name: "watchSkipsARevision",
+    breaks: "a watcher that was too full goes on one revision too late",
+    edits: [
+      {
+        file: "shared/mvcc/watchers.ts",
+        find: "        this.#fallBehind(watcher, revision);",
+        replace: "        this.#fallBehind(watcher, revision + 1);",
+      },
+    ],
+    seedsMax: 40,
+  },
+  {
+    name: "watchRepeatsARevision",
+    breaks: "a watcher that was too full is told its last revision again",
+    edits: [
+      {
+        file: "shared/mvcc/watchers.ts",
+        find: "        this.#fallBehind(watcher, revision);",
+        replace: "        this.#fallBehind(watcher, revision - 1);",
+      },
+    ],
+    seedsMax: 40,
+  },
+  {
+    name: "keepaliveUnconfirmed",
+    breaks: "a leader that was deposed goes on answering keepalives",
+    edits: [
+      {
+        file: "shared/peer/service/lease-service.ts",
+        find: `    this.#context.consensus.confirm(
+      { confirmed, failed: waiting.reject },
+      call.timeoutMilliseconds,
+    );`,
+        replace: "    confirmed();",
+      },
+    ],
+    seedsMax: 300,
+  },
+  {
+    name: "expiryOfAnOlderTerm",
+    breaks: "a leader that was deposed goes on ending leases, and apply takes it",
+    edits: [
+      {
+        file: "shared/peer/service/lease-keeper.ts",
+        find: "const wanted = leads && state.appliedTerm === term ? term : undefined;",
+        replace: "const wanted = leads && state.appliedTerm === term ? term : this.#term;",
+      },
+      {
+        file: "shared/peer/consensus/consensus.ts",
+        find: `    if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
+      return;`,
+        replace: "    if (this.#stopped || (leads && current < term)) return;",
+      },
+      {
+        file: "shared/peer/state/state-machine.ts",
+        find: "if (decidedIn !== undefined && decidedIn !== batch.entryTerm) return this.#done();",
+        replace: "",
+      },
+    ],
+    seedsMax: 200,
+  },
+  {
+    name: "leasesNotExtended",
+    breaks: "a new leader doesn't give leases their whole time anew",
+    edits: [
+      {
+        file: "shared/lease/backend-lessor.ts",
+        find: "record.deadline = options.now + options.extendMilliseconds + record.ttlSeconds * 1000;",
+        replace: "record.deadline = options.now + record.ttlSeconds * 100;",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "leaseClockTooFast",
+    breaks: "leases end after two thirds of their time",
+    edits: [
+      {
+        file: "shared/lease/backend-lessor.ts",
+        find: "    record.deadline = now + record.ttlSeconds * 1000;\n    return record.ttlSeconds;",
+        replace:
+          "    record.deadline = now + record.ttlSeconds * 660;\n    return record.ttlSeconds;",
+      },
+    ],
+    seedsMax: 40,
+  },
+];
