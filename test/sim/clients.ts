@@ -1,6 +1,7 @@
 /**
- * Workload clients. Each asks one thing after the other of members that it picks by chance, over a link that loses
- * questions and answers when members crash or pause, and gives up after a time-out: the outcome is unknown then.
+ * Workload clients. Each asks one thing after the other of members that it picks by chance, over a
+ * link that loses questions and answers when members crash or pause, and gives up after a time-out:
+ * the outcome is unknown then.
  */
 import { RpcError } from "../../shared/api/errors.ts";
 import type { Prng } from "../../shared/base/prng.ts";

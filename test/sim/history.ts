@@ -1,4 +1,7 @@
-/** What clients asked and what they were told: the input of the checkers. Times are the world's, in milliseconds. */
+/**
+ * What clients asked and what they were told: the input of the checkers. Times are the world's, in
+ * milliseconds.
+ */
 
 export interface ObservedKv {
   readonly key: string;

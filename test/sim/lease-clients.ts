@@ -1,7 +1,8 @@
 /**
- * Clients that hold leases, and what they may believe: a lease is theirs for its time from the moment at which they
- * sent the grant or the last keepalive that was answered, less a margin for clocks that drift. As long as a client
- * believes so, no member may have deleted the key that it attached.
+ * Clients that hold leases, and what they may believe: a lease is theirs for its time from the
+ * moment at which they sent the grant or the last keepalive that was answered, less a margin for
+ * clocks that drift. As long as a client believes so, no member may have deleted the key that it
+ * attached.
  */
 import type { Clients } from "./clients.ts";
 import type { ObservedEvent } from "./history.ts";

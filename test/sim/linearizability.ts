@@ -1,15 +1,18 @@
 /**
- * Linearizability of reads, writes and transactions (Herlihy and Wing 1990), made cheap by revisions: each acknowledged
- * write names its place in the one order, each read the state that it saw. What is left to search are the revisions
- * that no acknowledged write explains: writes whose outcome the client never learned, and expired leases.
+ * Linearizability of reads, writes and transactions (Herlihy and Wing 1990), made cheap by
+ * revisions: each acknowledged write names its place in the one order, each read the state that it
+ * saw. What is left to search are the revisions that no acknowledged write explains: writes whose
+ * outcome the client never learned, and expired leases.
  *
  * A history is linearizable if the revisions 2, 3, ... can each be given to one write, such that
+ *
  * - an acknowledged write stands at its revision, once, and did there what it was told; a refused one stands nowhere;
  * - every answer at revision r is what the model, having taken the writes up to r, would answer;
  * - what was answered before another operation began has a lower revision than that operation if it writes, and no
  *   higher one if it doesn't. Reads that asked for it (`serializable`) may lie in the past.
  *
- * The search is bounded; past the bound the history counts as failed, so that no run passes unchecked.
+ * The search is bounded; past the bound the history counts as failed, so that no run passes
+ * unchecked.
  */
 import type { Answer, ObservedEvent, ObservedKv, Operation, StepAnswer } from "./history.ts";
 import { mayWrite } from "./history.ts";

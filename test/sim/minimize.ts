@@ -1,6 +1,7 @@
 /**
- * Makes a failing run smaller: shorter, with fewer strikes (halves of them, then quarters, down to single ones), with
- * fewer clients. A smaller run counts when it fails, with whatever message: what is smaller draws other chances.
+ * Makes a failing run smaller: shorter, with fewer strikes (halves of them, then quarters, down to
+ * single ones), with fewer clients. A smaller run counts when it fails, with whatever message: what
+ * is smaller draws other chances.
  */
 import type { SimulationOptions, SimulationResult } from "./simulation.ts";
 

@@ -1,4 +1,7 @@
-/** The store as its documentation describes it, as plainly as can be: what the checker compares answers with. */
+/**
+ * The store as its documentation describes it, as plainly as can be: what the checker compares
+ * answers with.
+ */
 import type {
   KeySpan,
   ObservedEvent,

@@ -1,4 +1,7 @@
-/** The mutants: one row each, by the part that they break. Kept beside the code that they change by an exact text. */
+/**
+ * The mutants: one row each, by the part that they break. Kept beside the code that they change by
+ * an exact text.
+ */
 import type { Mutant } from "./mutants.ts";
 
 export const MUTANTS: readonly Mutant[] = [

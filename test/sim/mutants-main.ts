@@ -1,4 +1,7 @@
-/** `npm run sim:mutants`: every mutant, or those named, until it is caught; fails if one isn't within its bound of seeds. */
+/**
+ * `npm run sim:mutants`: every mutant, or those named, until it is caught; fails if one isn't
+ * within its bound of seeds.
+ */
 import { catchMutant } from "./catch-mutant.ts";
 import { mutantNamed } from "./mutants.ts";
 import { MUTANTS } from "./mutant-table.ts";

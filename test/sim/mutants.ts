@@ -1,7 +1,7 @@
 /**
- * Bugs put into the production sources on purpose, as they are loaded: the proof that the checkers see what they are for
- * (`npm run sim:mutants` runs them all). Production code knows nothing of it. Each edit replaces one exact text of one
- * file, and fails when that text isn't there exactly once.
+ * Bugs put into the production sources on purpose, as they are loaded: the proof that the checkers
+ * see what they are for (`npm run sim:mutants` runs them all). Production code knows nothing of it.
+ * Each edit replaces one exact text of one file, and fails when that text isn't there exactly once.
  */
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";

@@ -1,7 +1,7 @@
 /**
- * What goes wrong in the safety phase: crashes, pauses, partitions, bad networks, disks and clocks, in any combination.
- * Strikes are numbered, and each draws its chance from a generator of its own: leaving some out (`only`) changes nothing
- * about the others, so that a failing run can be shrunk.
+ * What goes wrong in the safety phase: crashes, pauses, partitions, bad networks, disks and clocks,
+ * in any combination. Strikes are numbered, and each draws its chance from a generator of its own:
+ * leaving some out (`only`) changes nothing about the others, so that a failing run can be shrunk.
  */
 import type { Prng } from "../../shared/base/prng.ts";
 import type { Message, MessageType } from "../../shared/raft/types.ts";

@@ -1,6 +1,6 @@
 /**
- * Watchers that see all: one on every start of a peer, from the first revision on, and the history that they must agree
- * upon: each revision once, in order, without gaps, the same everywhere.
+ * Watchers that see all: one on every start of a peer, from the first revision on, and the history
+ * that they must agree upon: each revision once, in order, without gaps, the same everywhere.
  */
 import { EMPTY, textOf } from "../../shared/base/bytes.ts";
 import type { Peer } from "../../shared/peer/peer.ts";

@@ -1,4 +1,7 @@
-/** Requests of the simulation's clients, asked of a peer's services, and their answers in the history's form. */
+/**
+ * Requests of the simulation's clients, asked of a peer's services, and their answers in the
+ * history's form.
+ */
 import { EMPTY, utf8 } from "../../shared/base/bytes.ts";
 import { wholeRange } from "../../shared/mvcc/types.ts";
 import type { RangeQuery } from "../../shared/mvcc/types.ts";

@@ -1,6 +1,7 @@
 /**
- * Runs seeds side by side, one worker thread a processor: each is a fresh instance of the whole simulator, so that
- * nothing of one run can leak into another, and a mutation can be put in while its sources load.
+ * Runs seeds side by side, one worker thread a processor: each is a fresh instance of the whole
+ * simulator, so that nothing of one run can leak into another, and a mutation can be put in while
+ * its sources load.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";

@@ -1,4 +1,7 @@
-/** A thread that runs seeds, one after the other, with a mutation put into the sources if one is asked for. */
+/**
+ * A thread that runs seeds, one after the other, with a mutation put into the sources if one is
+ * asked for.
+ */
 import { parentPort, workerData } from "node:worker_threads";
 import { mutantNamed, mutateSources } from "./mutants.ts";
 import type { SimulationOptions } from "./simulation.ts";

@@ -1,7 +1,8 @@
 /**
- * A member's backend on a simulated disk, as wide as its interface allows. "behind the log", as the production one: what
- * is durable never gets ahead of the durable log. "ahead of the log": an apply may become durable by itself, untold, so
- * that after a crash the backend is anywhere between `durableIndex` and `visibleIndex`.
+ * A member's backend on a simulated disk, as wide as its interface allows. "behind the log", as the
+ * production one: what is durable never gets ahead of the durable log. "ahead of the log": an apply
+ * may become durable by itself, untold, so that after a crash the backend is anywhere between
+ * `durableIndex` and `visibleIndex`.
  */
 import type {
   Backend,

@@ -1,6 +1,7 @@
 /**
- * A cluster of production peers (`startPeer`) on simulated hosts, with what must hold in it at every moment: one leader
- * per term, and committed entries that are the same everywhere and for ever.
+ * A cluster of production peers (`startPeer`) on simulated hosts, with what must hold in it at
+ * every moment: one leader per term, and committed entries that are the same everywhere and for
+ * ever.
  */
 import { createHash } from "node:crypto";
 import { crc32c } from "../../shared/base/crc32c.ts";

@@ -1,7 +1,8 @@
 /**
- * A member's disk: what survives its crashes. The log is the production write-ahead log on files that lose, tear or
- * spoil what was not flushed; flushes take time, and fail when told to. Rot may be put into what was durable: then the
- * log must refuse to open, or hold all the same what it held before.
+ * A member's disk: what survives its crashes. The log is the production write-ahead log on files
+ * that lose, tear or spoil what was not flushed; flushes take time, and fail when told to. Rot may
+ * be put into what was durable: then the log must refuse to open, or hold all the same what it held
+ * before.
  */
 import { MemoryFiles } from "../../node-runner/files/memory-files.ts";
 import type { Files } from "../../node-runner/files/files.ts";

@@ -1,6 +1,7 @@
 /**
- * The network between members: delays, loses, duplicates and reorders raft's messages, cuts single directions, breaks
- * snapshot streams. Every frame goes through the production codec. Proposals are never duplicated: real links don't.
+ * The network between members: delays, loses, duplicates and reorders raft's messages, cuts single
+ * directions, breaks snapshot streams. Every frame goes through the production codec. Proposals are
+ * never duplicated: real links don't.
  */
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";

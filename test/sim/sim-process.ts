@@ -1,7 +1,8 @@
 /**
- * One run of a member, from start to crash. Every input of the production code comes through `enter`: a dead process
- * gets none, a paused one gets them all when it goes on, as a stopped virtual machine would. Its clocks are its own: the
- * steady one has a rate and a zero of its own, the wall clock is wrong by any amount and jumps.
+ * One run of a member, from start to crash. Every input of the production code comes through
+ * `enter`: a dead process gets none, a paused one gets them all when it goes on, as a stopped
+ * virtual machine would. Its clocks are its own: the steady one has a rate and a zero of its own,
+ * the wall clock is wrong by any amount and jumps.
  */
 import type { Prng } from "../../shared/base/prng.ts";
 import type { World } from "./world.ts";

@@ -1,4 +1,6 @@
-/** Whole clusters of the production peer in a simulated world: regressions first, then fresh seeds. */
+/**
+ * Whole clusters of the production peer in a simulated world: regressions first, then fresh seeds.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { replayCommand } from "./command-line.ts";

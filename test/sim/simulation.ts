@@ -1,7 +1,7 @@
 /**
- * One simulation: a cluster, its clients, a safety phase full of faults, then everything heals and progress is
- * demanded: every member answers a write and a linearizable read, and all end at one revision with one hash. At the
- * end the histories are checked.
+ * One simulation: a cluster, its clients, a safety phase full of faults, then everything heals and
+ * progress is demanded: every member answers a write and a linearizable read, and all end at one
+ * revision with one hash. At the end the histories are checked.
  */
 import { checkLinearizable } from "./linearizability.ts";
 import { Clients } from "./clients.ts";

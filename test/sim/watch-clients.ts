@@ -1,7 +1,7 @@
 /**
- * Watch clients: each follows a span of keys over one stream after the other, on members picked by chance, resuming
- * behind the last revision that it saw, sometimes too full to take more. What it saw must be the history: all of it
- * from where it began, once, in order.
+ * Watch clients: each follows a span of keys over one stream after the other, on members picked by
+ * chance, resuming behind the last revision that it saw, sometimes too full to take more. What it
+ * saw must be the history: all of it from where it began, once, in order.
  */
 import { utf8 } from "../../shared/base/bytes.ts";
 import type { Prng } from "../../shared/base/prng.ts";

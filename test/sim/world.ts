@@ -1,7 +1,7 @@
 /**
- * Virtual time: a queue of events, and the one source of chance of a simulation. Between two events all promises that
- * can settle do settle, so a run depends on nothing but its seed. The trace is a running checksum over what happened;
- * two runs of one seed must end with the same.
+ * Virtual time: a queue of events, and the one source of chance of a simulation. Between two events
+ * all promises that can settle do settle, so a run depends on nothing but its seed. The trace is a
+ * running checksum over what happened; two runs of one seed must end with the same.
  */
 import { assert } from "../../shared/base/assert.ts";
 import { utf8 } from "../../shared/base/bytes.ts";
