@@ -17,6 +17,7 @@ import {
   tombstoneKeyValue,
 } from "./key-layout.ts";
 import { EMPTY } from "../base/bytes.ts";
+import { KeyWalk, UNBOUNDED } from "./key-walk.ts";
 import type { WriteTransaction } from "./store.ts";
 import type {
   Event,
@@ -85,6 +86,20 @@ export class BackendTransaction implements WriteTransaction {
     this.#keysAdded -= 1;
     this.#write("delete", tombstoneKeyValue(key, this.revision), EMPTY);
     return decodeKeyValue(found.row, found.value);
+  }
+
+  deleteRange(key: Bytes, rangeEnd: Bytes, each: (kv: KeyValue) => void): void {
+    assert(!this.#ended && rangeEnd.length > 0, "a range is deleted within its transaction");
+    const options = { key, rangeEnd, revision: this.revision };
+    const walk = new KeyWalk(this.#owner.reader, options, true);
+    // Found first, written afterwards: a scan doesn't go on over rows that are added under it.
+    const found: KeyValue[] = [];
+    walk.advance(UNBOUNDED, (row, value) => found.push(decodeKeyValue(row, value)));
+    for (const kv of found) {
+      this.#keysAdded -= 1;
+      this.#write("delete", tombstoneKeyValue(kv.key, this.revision), EMPTY);
+      each(kv);
+    }
   }
 
   end(): RevisionEvents | undefined {

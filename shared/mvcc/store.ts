@@ -65,6 +65,11 @@ export interface WriteTransaction {
    */
   delete(key: Bytes): KeyValue | undefined;
   /**
+   * Deletes every key of a range that isn't a single key, in key order: one walk, whatever its
+   * size, without a pause. `each` is told what was there.
+   */
+  deleteRange(key: Bytes, rangeEnd: Bytes, each: (kv: KeyValue) => void): void;
+  /**
    * Ends the transaction: if anything changed, the store's revision grows by one. Returns the
    * events (none if unchanged). The caller hands them to `watches.notify` after `Backend.apply` has
    * returned.

@@ -1,7 +1,7 @@
 /** Key-values: etcd's checks, limits and answers (spec 1.2) around the log and the store. */
 import { rpcError } from "../../api/errors.ts";
 import { assert } from "../../base/assert.ts";
-import type { RangeQuery } from "../../mvcc/types.ts";
+import type { RangeQuery, RangeResult } from "../../mvcc/types.ts";
 import type { DeleteRangeOp, Op, PutOp, TxnOp } from "../../wire/command.ts";
 import type {
   CallContext,
@@ -11,7 +11,7 @@ import type {
   RangeAnswer,
   ReadLevel,
 } from "../services.ts";
-import { readTxn } from "../state/apply-operations.ts";
+import { planReadTxn } from "../state/apply-operations.ts";
 import type { Compactor } from "./compactor.ts";
 import type { ServiceContext, Written } from "./context.ts";
 import type { Quota } from "./quota.ts";
@@ -51,16 +51,15 @@ class ReplicatedKv implements KvService {
   ): RangeAnswer | Promise<RangeAnswer> {
     const { state, host } = this.#context;
     state.counts.ranges += 1;
+    // Of this moment, as the cursor is: who lists and then watches from the header's revision on must
+    // miss nothing that was written while the list was read.
+    const header = this.#context.header();
     const found = readRange(query, state, host);
     if (found instanceof Promise) {
-      return found.then((result) => ({
-        header: this.#context.header(),
-        ...result,
-        ageMilliseconds,
-      }));
+      return found.then((result) => ({ header, ...result, ageMilliseconds }));
     }
     const { kvs, count, more } = found;
-    return { header: this.#context.header(), kvs, count, more, ageMilliseconds };
+    return { header, kvs, count, more, ageMilliseconds };
   }
 
   async *rangeStream(
@@ -112,14 +111,25 @@ class ReplicatedKv implements KvService {
     });
   }
 
-  #readTxnNow(op: TxnOp): TxnAnswer {
-    const { store, lessor, counts } = this.#context.state;
-    const result = readTxn(op, store, lessor);
-    if (result.kind === "refused") throw rpcError(result.code);
-    const { succeeded, results } = result;
-    counts.ranges += results.length;
-    counts.transaction(results.length);
-    return { header: this.#context.header(), succeeded, results };
+  /** All of its ranges at this moment's revision; large ones in steps. */
+  #readTxnNow(op: TxnOp): TxnAnswer | Promise<TxnAnswer> {
+    const { state, host } = this.#context;
+    const plan = planReadTxn(op, state.store, state.lessor);
+    if (plan.kind === "refused") throw rpcError(plan.code);
+    const { succeeded, ranges } = plan;
+    state.counts.ranges += ranges.length;
+    state.counts.transaction(ranges.length);
+    const header = this.#context.header();
+    const found = ranges.map((range) => readRange(range, state, host));
+    const answer = (read: readonly RangeResult[]): TxnAnswer => ({
+      header,
+      succeeded,
+      results: read.map((result) => ({ kind: "range", revision: header.revision, result })),
+    });
+    const complete: RangeResult[] = [];
+    for (const each of found) if (!(each instanceof Promise)) complete.push(each);
+    if (complete.length === found.length) return answer(complete);
+    return Promise.all(found.map((each) => Promise.resolve(each))).then(answer);
   }
 
   async compact(

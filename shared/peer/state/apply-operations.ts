@@ -9,7 +9,6 @@ import { EMPTY } from "../../base/bytes.ts";
 import type { BatchWriter } from "../../backend/backend.ts";
 import type { Lessor } from "../../lease/lessor.ts";
 import type { MvccStore, WriteTransaction } from "../../mvcc/store.ts";
-import { wholeRange } from "../../mvcc/types.ts";
 import type { KeyValue, RangeQuery } from "../../mvcc/types.ts";
 import type { DeleteRangeOp, PutOp, TxnOp } from "../../wire/command.ts";
 import type { OpResult } from "../services.ts";
@@ -79,19 +78,16 @@ export function applyDeleteRange(
   const { txn } = context;
   const previous: KeyValue[] = [];
   let deleted = 0;
-  const remove = (key: Uint8Array): void => {
-    const kv = txn.delete(key);
-    if (kv === undefined) return;
+  const removed = (kv: KeyValue): void => {
     deleted += 1;
     if (op.previousKv) previous.push(kv);
-    if (kv.lease !== 0n) context.lessor.reattach(key, kv.lease, 0n, context.writer);
+    if (kv.lease !== 0n) context.lessor.reattach(kv.key, kv.lease, 0n, context.writer);
   };
-  if (op.rangeEnd.length === 0) {
-    remove(op.key);
+  if (op.rangeEnd.length > 0) {
+    txn.deleteRange(op.key, op.rangeEnd, removed);
   } else {
-    const found = txn.range({ ...wholeRange(op.key, op.rangeEnd), keysOnly: true });
-    assert(!("code" in found), "the newest revision is always readable");
-    for (const kv of found.kvs) remove(kv.key);
+    const kv = txn.delete(op.key);
+    if (kv !== undefined) removed(kv);
   }
   context.counts.deletes += 1;
   return { kind: "deleteRange", revision: revisionOf(txn), deleted, previous };
@@ -105,17 +101,20 @@ export function applyTxn(op: TxnOp, store: MvccStore, context: WriteContext): Tx
   return refusal ?? runPath(path, context);
 }
 
-/** A transaction that only reads, on the store as it is. */
-export function readTxn(op: TxnOp, store: MvccStore, lessor: Lessor): TxnResult | Refused {
+/** What a transaction that only reads has to read, decided on the store as it is. */
+export function planReadTxn(
+  op: TxnOp,
+  store: MvccStore,
+  lessor: Lessor,
+): Refused | { readonly kind: "plan"; succeeded: boolean; ranges: readonly RangeQuery[] } {
   const path = decidePath(op, store);
   const refusal = checkPath(path, { store, view: store, lessor });
   if (refusal !== undefined) return refusal;
-  const results: OpResult[] = [];
-  for (const each of chosenOps(path)) {
+  const ranges = chosenOps(path).map((each) => {
     assert(each.kind === "range", "a transaction that only reads has only ranges");
-    results.push(readRange(each, store, store.revision));
-  }
-  return { kind: "txn", succeeded: path.succeeded, results };
+    return each;
+  });
+  return { kind: "plan", succeeded: path.succeeded, ranges };
 }
 
 /** The checks of the chosen path, on the state before it: what passes here can't be refused half-way. */
