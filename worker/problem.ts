@@ -2,7 +2,7 @@
  * Errors as RFC 9457 problem JSON: the HTTP status, etcd's text as the title, its gRPC code, and
  * what the caller may do next (`retryable`, `outcome`).
  */
-import { RpcError } from "../shared/api/errors.ts";
+import { RpcError, STATUS } from "../shared/api/errors.ts";
 import { HTTP_STATUS } from "../shared/api/http-status.ts";
 
 /** A refusal of the HTTP layer itself: the request never became a call. */
@@ -62,7 +62,7 @@ function describe(error: unknown): {
       type: known.code === undefined ? "about:blank" : `urn:quorate:error:${known.code}`,
       title: known.message,
       status,
-      code: known.statusCode,
+      code: STATUS[known.status],
       grpcStatus: known.status,
       retryable: known.retryable,
       outcome: known.outcome,

@@ -33,7 +33,7 @@ export interface Failure {
  * the peer stops.
  */
 export function failureOf(error: unknown): Failure {
-  if (error instanceof RpcError) return { code: error.statusCode, message: error.message };
+  if (error instanceof RpcError) return { code: STATUS[error.status], message: error.message };
   if (error instanceof AssertionError) throw error;
   return { code: STATUS.unknown, message: error instanceof Error ? error.message : String(error) };
 }

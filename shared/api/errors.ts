@@ -164,11 +164,6 @@ export class RpcError extends Error {
     this.outcome = options.outcome ?? "none";
   }
 
-  /** The gRPC status number. */
-  get statusCode(): number {
-    return STATUS[this.status];
-  }
-
   /** True when the same call may succeed later and repeating it does no harm. */
   get retryable(): boolean {
     return (

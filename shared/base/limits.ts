@@ -4,7 +4,7 @@
  * constants. The assertions at the end relate them.
  */
 import { assert } from "./assert.ts";
-import { LINK_LIMITS } from "./link-limits.ts";
+import * as LINK_LIMITS from "./link-limits.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -7,11 +7,40 @@
 import { RpcError } from "../api/errors.ts";
 import type { ErrorCode } from "../api/errors.ts";
 import type { WriteIdentity } from "../wire/command.ts";
-import type { LinkRequest } from "../wire/link.ts";
+import type { LinkAnswer, LinkRequest } from "../wire/link.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
-import { mayRepeat } from "./caller.ts";
+import { mayRepeat, withOutcome } from "./caller.ts";
+import type { CallOptions } from "./caller.ts";
 import type { ClientPlatform } from "./platform.ts";
 import type { WriteLanes } from "./write-lanes.ts";
+
+/** What a call's tries have in common. */
+export interface Bounds {
+  /** By the platform's clock. */
+  readonly deadline: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Makes one call by `tries`, which gives up by itself at the deadline. */
+export async function callByTries(
+  request: LinkRequest,
+  options: CallOptions,
+  parts: {
+    readonly lanes: WriteLanes;
+    readonly platform: ClientPlatform;
+    readonly timeoutMilliseconds: number;
+  },
+  tries: (attempts: Attempts, bounds: Bounds) => Promise<LinkAnswer>,
+): Promise<LinkAnswer> {
+  const { platform } = parts;
+  const { signal, timeoutMilliseconds = parts.timeoutMilliseconds } = options;
+  const attempts = new Attempts(request, parts);
+  try {
+    return await tries(attempts, { deadline: platform.now() + timeoutMilliseconds, signal });
+  } finally {
+    attempts.end();
+  }
+}
 
 /** Refusals by the state machine, which remembers them: they tell of all tries of a write. */
 const DECISIVE: readonly ErrorCode[] = [
@@ -95,12 +124,6 @@ export class Attempts {
     const decisive = error.code !== undefined && DECISIVE.includes(error.code);
     return decisive ? error : withOutcome(error, "unknown");
   }
-}
-
-function withOutcome(error: RpcError, outcome: RpcError["outcome"]): RpcError {
-  const { status, message, code } = error;
-  const named = code === undefined ? {} : { code };
-  return new RpcError(status, message, { ...named, outcome, cause: error });
 }
 
 /** A positive random id, as peers choose them. */

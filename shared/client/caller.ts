@@ -3,7 +3,7 @@
  * with watches) and `PostCaller` (one POST a call) implement it; both fail over between endpoints,
  * and repeat a write that may have happened only under its identity (`attempts.ts`).
  */
-import { RpcError, STATUS } from "../api/errors.ts";
+import { RpcError } from "../api/errors.ts";
 import type { ErrorCode, StatusName } from "../api/errors.ts";
 import type {
   LinkAnswerOf,
@@ -43,33 +43,43 @@ export interface Caller {
 
 /** The typed error of a failure that came over the link. */
 export function errorOf(failure: LinkFailure): RpcError {
-  const status: StatusName = Object.hasOwn(STATUS, failure.status)
-    ? (failure.status as StatusName)
-    : "unknown";
   const { outcome, message, code } = failure;
-  return code === undefined
-    ? new RpcError(status, message, { outcome })
-    : new RpcError(status, message, { code: code as ErrorCode, outcome });
+  // A newer peer may know more names; they pass as they are.
+  const named = code === undefined ? {} : { code: code as ErrorCode };
+  return new RpcError(failure.status as StatusName, message, { ...named, outcome });
+}
+
+interface GivenUp {
+  /** It was a write, and may have happened. */
+  readonly write: boolean;
+  readonly cause?: unknown;
 }
 
 /** The call was given up by its caller. */
-export function cancelledError(options: { write: boolean; cause?: unknown }): RpcError {
-  const outcome = options.write ? "unknown" : "none";
-  const { cause } = options;
-  return new RpcError("canceled", "the call was cancelled", { code: "canceled", outcome, cause });
+export function cancelledError(how: GivenUp): RpcError {
+  return givenUp("canceled", "the call was cancelled", how);
 }
 
-export function deadlineError(options: { write: boolean; cause?: unknown }): RpcError {
-  const outcome = options.write ? "unknown" : "none";
-  const text = "no answer came before the call's deadline";
-  return new RpcError("deadlineExceeded", text, {
-    code: "deadlineExceeded",
-    outcome,
-    cause: options.cause,
-  });
+export function deadlineError(how: GivenUp): RpcError {
+  return givenUp("deadlineExceeded", "no answer came in time", how);
+}
+
+function givenUp(
+  code: "canceled" | "deadlineExceeded",
+  text: string,
+  { write, cause }: GivenUp,
+): RpcError {
+  return new RpcError(code, text, { code, outcome: write ? "unknown" : "none", cause });
 }
 
 /** True when the same call may be sent again without harm, and may then succeed. */
 export function mayRepeat(error: unknown): error is RpcError {
   return error instanceof RpcError && error.outcome === "none" && error.status === "unavailable";
+}
+
+/** The same error, as it looks from where more is known of its effect. */
+export function withOutcome(error: RpcError, outcome: RpcError["outcome"]): RpcError {
+  const { status, message, code } = error;
+  const named = code === undefined ? {} : { code };
+  return new RpcError(status, message, { ...named, outcome, cause: error });
 }

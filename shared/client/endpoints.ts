@@ -8,10 +8,7 @@ export class Endpoints {
   /** `urls`: http, https, ws or wss; a path is kept, `/link` is added. */
   constructor(urls: readonly string[]) {
     if (urls.length === 0) {
-      throw new RpcError(
-        "invalidArgument",
-        "no endpoints: name at least one, http://127.0.0.1:2379",
-      );
+      throw new RpcError("invalidArgument", "name one endpoint at least");
     }
     for (const url of urls) {
       if (!/^(http|ws)s?:\/\/[^/?#\s]+[^?#\s]*$/.test(url)) {

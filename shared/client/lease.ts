@@ -9,7 +9,7 @@
  * lease protects should also carry a fencing token (a revision that the protected resource compares).
  */
 import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type { CallOptions, Caller } from "./caller.ts";
 import type { ClientPlatform } from "./platform.ts";
 

@@ -4,7 +4,7 @@
  * applies once.
  */
 import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type {
   LinkAnswer,
   LinkAnswerOf,
@@ -14,14 +14,15 @@ import type {
   LinkWatchCreate,
   LinkWelcome,
 } from "../wire/link.ts";
-import { Attempts } from "./attempts.ts";
+import { callByTries } from "./attempts.ts";
+import type { Attempts, Bounds } from "./attempts.ts";
 import { cancelledError } from "./caller.ts";
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "./caller.ts";
 import { socketUrl } from "./endpoints.ts";
 import type { Endpoints } from "./endpoints.ts";
 import { LinkConnection } from "./link-connection.ts";
 import type { Greeting } from "./link-connection.ts";
-import { pause } from "./platform.ts";
+import { limit, pause } from "./platform.ts";
 import type { WriteLanes } from "./write-lanes.ts";
 import type { ClientPlatform } from "./platform.ts";
 
@@ -45,27 +46,17 @@ export class LinkCaller implements Caller {
     this.#options = options;
   }
 
-  async call<Method extends LinkMethod>(
+  call<Method extends LinkMethod>(
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
-    const { platform, timeoutMilliseconds } = this.#options;
-    const deadline = platform.now() + (options.timeoutMilliseconds ?? timeoutMilliseconds);
-    const attempts = new Attempts(request as LinkRequest, this.#options);
-    try {
-      return (await this.#untilAnswered(attempts, {
-        deadline,
-        signal: options.signal,
-      })) as LinkAnswerOf<Method>;
-    } finally {
-      attempts.end();
-    }
+    const tries = (attempts: Attempts, bounds: Bounds): Promise<LinkAnswer> =>
+      this.#untilAnswered(attempts, bounds);
+    const answer = callByTries(request as LinkRequest, options, this.#options, tries);
+    return answer as Promise<LinkAnswerOf<Method>>;
   }
 
-  async #untilAnswered(
-    attempts: Attempts,
-    { deadline, signal }: { deadline: number; signal: AbortSignal | undefined },
-  ): Promise<LinkAnswer> {
+  async #untilAnswered(attempts: Attempts, { deadline, signal }: Bounds): Promise<LinkAnswer> {
     const { platform } = this.#options;
     for (let attempt = 1; ; attempt += 1) {
       if (signal?.aborted === true) {
@@ -148,33 +139,16 @@ export class LinkCaller implements Caller {
     signal: AbortSignal | undefined,
   ): Promise<LinkConnection> {
     if (this.#open !== undefined) return connection;
+    const milliseconds = Math.max(0, deadline - this.#options.platform.now());
     return new Promise((resolve, reject) => {
-      const clear = (): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-      };
-      const abort = (): void => {
-        clear();
-        reject(cancelledError({ write: false, cause: signal?.reason }));
-      };
-      const timer = setTimeout(
-        () => {
-          clear();
-          reject(new RpcError("unavailable", "no endpoint answered before the call's deadline"));
-        },
-        Math.max(0, deadline - this.#options.platform.now()),
-      );
-      signal?.addEventListener("abort", abort, { once: true });
-      connection.then(
-        (open) => {
-          clear();
-          resolve(open);
-        },
-        (error: unknown) => {
-          clear();
-          reject(error);
-        },
-      );
+      const off = limit({ milliseconds, signal }, (aborted) => {
+        const text = "no endpoint answered in time";
+        const cause = signal?.reason;
+        reject(
+          aborted ? cancelledError({ write: false, cause }) : new RpcError("unavailable", text),
+        );
+      });
+      connection.finally(off).then(resolve, reject);
     });
   }
 
@@ -185,7 +159,7 @@ export class LinkCaller implements Caller {
     for (let attempt = 0; attempt < endpoints.count; attempt += 1) {
       const endpoint = endpoints.current;
       try {
-        const socket = platform.openSocket(socketUrl(endpoint));
+        const socket = await platform.openSocket(socketUrl(endpoint));
         const timeoutMilliseconds = LIMITS.clientConnectMilliseconds;
         const greeting = { role, token, timeoutMilliseconds };
         const connection = await LinkConnection.open(endpoint, socket, greeting);
@@ -215,10 +189,7 @@ export class LinkCaller implements Caller {
  * clients spread. `random` in [0, 1).
  */
 export function backoff(attempt: number, random: number): number {
-  const { clientBackoffMilliseconds, clientBackoffMillisecondsMax } = LIMITS;
-  const full = Math.min(
-    clientBackoffMillisecondsMax,
-    clientBackoffMilliseconds * 2 ** Math.min(attempt - 1, 10),
-  );
+  const doubled = LIMITS.clientBackoffMilliseconds * 2 ** Math.min(attempt - 1, 10);
+  const full = Math.min(LIMITS.clientBackoffMillisecondsMax, doubled);
   return full * (0.5 + random / 2);
 }

@@ -18,8 +18,9 @@ import type {
 } from "../wire/link.ts";
 import type { WriteIdentity } from "../wire/command.ts";
 import { isLinkWrite } from "../wire/link-writes.ts";
-import { cancelledError, deadlineError, errorOf } from "./caller.ts";
+import { cancelledError, deadlineError, errorOf, withOutcome } from "./caller.ts";
 import type { WatchHandle, WatchListener } from "./caller.ts";
+import { limit } from "./platform.ts";
 import type { SocketLike } from "./platform.ts";
 
 export interface Greeting {
@@ -90,13 +91,12 @@ export class LinkConnection {
     const { timeoutMilliseconds, signal, identity } = options;
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) {
-        reject(this.#lost(this.#closed, false));
+        reject(withOutcome(this.#closed, "none"));
         return;
       }
       const id = this.#nextNumber++;
       const settle = (): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
+        off();
         this.#calls.delete(id);
         this.#closeIfRetired();
       };
@@ -105,12 +105,14 @@ export class LinkConnection {
         this.#queue({ kind: "cancel", id });
         reject(error);
       };
-      const abort = (): void =>
-        giveUp(cancelledError({ write: write && pending.sent, cause: signal?.reason }));
-      const timer = setTimeout(
-        () => giveUp(deadlineError({ write: write && pending.sent })),
-        timeoutMilliseconds,
-      );
+      const off = limit({ milliseconds: timeoutMilliseconds, signal }, (aborted) => {
+        const sent = write && pending.sent;
+        giveUp(
+          aborted
+            ? cancelledError({ write: sent, cause: signal?.reason })
+            : deadlineError({ write: sent }),
+        );
+      });
       const pending: Pending = {
         write,
         sent: false,
@@ -123,7 +125,6 @@ export class LinkConnection {
           reject(error);
         },
       };
-      signal?.addEventListener("abort", abort, { once: true });
       this.#calls.set(id, pending);
       this.#outboxCalls.push(pending);
       const timeout = Math.ceil(timeoutMilliseconds);
@@ -134,7 +135,7 @@ export class LinkConnection {
 
   watch(create: LinkWatchCreate, listener: WatchListener): WatchHandle {
     if (this.#closed !== undefined) {
-      listener.end(this.#lost(this.#closed, false));
+      listener.end(withOutcome(this.#closed, "none"));
       return { close: () => undefined };
     }
     const stream = this.#nextNumber++;
@@ -163,10 +164,12 @@ export class LinkConnection {
   #listen(greeting: Greeting): void {
     const socket = this.#socket;
     socket.binaryType = "arraybuffer";
-    socket.addEventListener("open", () => {
+    const hello = (): void => {
       const { role, token } = greeting;
       this.#queue({ kind: "hello", version: LINK_VERSION, role, token });
-    });
+    };
+    if (socket.readyState === 1) hello();
+    else socket.addEventListener("open", hello);
     socket.addEventListener("message", ({ data }) => this.#receive(data));
     socket.addEventListener("error", (event) => {
       const detail =
@@ -241,7 +244,7 @@ export class LinkConnection {
 
   #closeIfRetired(): void {
     if (this.#retired && this.#calls.size === 0 && this.#streams.size === 0) {
-      this.#fail(new RpcError("unavailable", "the client moved on to another endpoint"));
+      this.#fail(new RpcError("unavailable", "the client left this endpoint"));
     }
   }
 
@@ -250,17 +253,11 @@ export class LinkConnection {
     this.#closed = error;
     this.#welcomed(error);
     for (const call of this.#calls.values()) {
-      call.reject(this.#lost(error, call.write && call.sent));
+      call.reject(withOutcome(error, call.write && call.sent ? "unknown" : "none"));
     }
-    for (const listener of this.#streams.values()) listener.end(this.#lost(error, false));
+    for (const listener of this.#streams.values()) listener.end(withOutcome(error, "none"));
     this.#calls.clear();
     this.#streams.clear();
     this.#socket.close();
-  }
-
-  /** What a call hears when the link went away under it. */
-  #lost(error: RpcError, unknown: boolean): RpcError {
-    const outcome = unknown ? "unknown" : "none";
-    return new RpcError(error.status, error.message, { outcome, cause: error });
   }
 }

@@ -138,30 +138,11 @@ export function compare(
 }
 
 /** One side of a comparison, waiting for the other. */
-export class Comparand<Operand extends Condition["operand"]> {
-  readonly #key: Selector;
-  readonly #target: Compare["target"];
-
-  constructor(key: Selector, target: Compare["target"]) {
-    this.#key = key;
-    this.#target = target;
-  }
-
-  equals(operand: Operand): Condition {
-    return compare(this.#key, this.#target, "=", operand);
-  }
-
-  notEquals(operand: Operand): Condition {
-    return compare(this.#key, this.#target, "!=", operand);
-  }
-
-  greaterThan(operand: Operand): Condition {
-    return compare(this.#key, this.#target, ">", operand);
-  }
-
-  lessThan(operand: Operand): Condition {
-    return compare(this.#key, this.#target, "<", operand);
-  }
+export interface Comparand<Operand extends Condition["operand"]> {
+  equals(operand: Operand): Condition;
+  notEquals(operand: Operand): Condition;
+  greaterThan(operand: Operand): Condition;
+  lessThan(operand: Operand): Condition;
 }
 
 export interface KeyConditions {
@@ -181,12 +162,24 @@ export interface KeyConditions {
  * range, each of its keys must meet them.
  */
 export function key(selector: Selector): KeyConditions {
+  const side = <Operand extends Condition["operand"]>(
+    target: Compare["target"],
+  ): Comparand<Operand> => {
+    const when = (sign: CompareSign) => (operand: Operand) =>
+      compare(selector, target, sign, operand);
+    return {
+      equals: when("="),
+      notEquals: when("!="),
+      greaterThan: when(">"),
+      lessThan: when("<"),
+    };
+  };
   return {
-    version: new Comparand(selector, "version"),
-    createRevision: new Comparand(selector, "create"),
-    modRevision: new Comparand(selector, "mod"),
-    value: new Comparand(selector, "value"),
-    lease: new Comparand(selector, "lease"),
+    version: side("version"),
+    createRevision: side("create"),
+    modRevision: side("mod"),
+    value: side("value"),
+    lease: side("lease"),
     exists: () => compare(selector, "create", ">", 0),
     isMissing: () => compare(selector, "create", "=", 0),
   };

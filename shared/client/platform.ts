@@ -6,6 +6,8 @@ import type { Bytes } from "../base/bytes.ts";
 
 /** The part of the WHATWG WebSocket that the client uses. */
 export interface SocketLike {
+  /** 1: it is open already, and no "open" will come. */
+  readonly readyState?: number;
   binaryType: string;
   readonly bufferedAmount?: number;
   send(data: Bytes): void;
@@ -35,7 +37,7 @@ export type FetchLike = (
 ) => Promise<ResponseLike>;
 
 export interface ClientPlatform {
-  openSocket(url: string): SocketLike;
+  openSocket(url: string): SocketLike | Promise<SocketLike>;
   fetch: FetchLike;
   /** Milliseconds that never step back; its zero means nothing. */
   now(): number;
@@ -49,6 +51,7 @@ export interface ClientPlatform {
 interface Globals {
   readonly WebSocket: new (url: string) => SocketLike;
   readonly fetch: FetchLike;
+  readonly navigator?: { readonly userAgent?: string };
   readonly crypto: { getRandomValues(bytes: Uint8Array<ArrayBuffer>): Bytes };
 }
 
@@ -75,6 +78,11 @@ function steadyClock(): () => number {
   };
 }
 
+/** Cloudflare's runtime, in which no socket may outlive its request. */
+export function isWorkerd(): boolean {
+  return globals.navigator?.userAgent === "Cloudflare-Workers";
+}
+
 export function defaultPlatform(): ClientPlatform {
   return {
     openSocket: (url) => new globals.WebSocket(url),
@@ -88,16 +96,29 @@ export function defaultPlatform(): ClientPlatform {
 /** Resolves after so many milliseconds, or at once when the signal aborts. */
 export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal?.aborted === true) {
-      resolve();
-      return;
-    }
-    const done = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal?.addEventListener("abort", done, { once: true });
+    if (signal?.aborted === true) resolve();
+    else limit({ milliseconds, signal }, () => resolve());
   });
+}
+
+/**
+ * Calls `ended` once, when the time is over or the signal aborts. The returned function calls it
+ * off.
+ */
+export function limit(
+  { milliseconds, signal }: { milliseconds: number; signal?: AbortSignal | undefined },
+  ended: (aborted: boolean) => void,
+): () => void {
+  const off = (): void => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  };
+  const end = (aborted: boolean): void => {
+    off();
+    ended(aborted);
+  };
+  const abort = (): void => end(true);
+  const timer = setTimeout(() => end(false), milliseconds);
+  signal?.addEventListener("abort", abort, { once: true });
+  return off;
 }

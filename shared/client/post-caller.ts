@@ -2,10 +2,10 @@
  * Calls without a connection: each is one POST of a batch, for runtimes and requests in which no
  * socket may stay. When an endpoint fails the call goes on to the next one: a read (or a renewal,
  * which does no harm) as it is, a write under its identity, so that it applies once. The first
- * write of all is preceded by a greeting, which brings the floor of its identity. No watches.
+ * write of all is preceded by a greeting, which brings the floor of its identity.
  */
 import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type {
   LinkAnswer,
   LinkAnswerOf,
@@ -13,43 +13,37 @@ import type {
   LinkRequest,
   LinkRequestOf,
   LinkWelcome,
+  LinkWatchCreate,
 } from "../wire/link.ts";
-import { Attempts } from "./attempts.ts";
+import { callByTries } from "./attempts.ts";
+import type { Attempts, Bounds } from "./attempts.ts";
 import { cancelledError, deadlineError, errorOf } from "./caller.ts";
-import type { CallOptions, Caller, WatchHandle } from "./caller.ts";
-import { backoff } from "./link-caller.ts";
+import type { CallOptions, Caller, WatchHandle, WatchListener } from "./caller.ts";
+import { LinkCaller, backoff } from "./link-caller.ts";
 import type { CallerOptions } from "./link-caller.ts";
 import { postFrames } from "./link-post.ts";
 import { pause } from "./platform.ts";
 
 export class PostCaller implements Caller {
   readonly #options: CallerOptions;
+  /** Of the watches that are open. */
+  readonly #links = new Set<LinkCaller>();
 
   constructor(options: CallerOptions) {
     this.#options = options;
   }
 
-  async call<Method extends LinkMethod>(
+  call<Method extends LinkMethod>(
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
-    const { platform, timeoutMilliseconds } = this.#options;
-    const deadline = platform.now() + (options.timeoutMilliseconds ?? timeoutMilliseconds);
-    const attempts = new Attempts(request as LinkRequest, this.#options);
-    try {
-      return (await this.#untilAnswered(attempts, {
-        deadline,
-        signal: options.signal,
-      })) as LinkAnswerOf<Method>;
-    } finally {
-      attempts.end();
-    }
+    const tries = (attempts: Attempts, bounds: Bounds): Promise<LinkAnswer> =>
+      this.#untilAnswered(attempts, bounds);
+    const answer = callByTries(request as LinkRequest, options, this.#options, tries);
+    return answer as Promise<LinkAnswerOf<Method>>;
   }
 
-  async #untilAnswered(
-    attempts: Attempts,
-    { deadline, signal }: { deadline: number; signal: AbortSignal | undefined },
-  ): Promise<LinkAnswer> {
+  async #untilAnswered(attempts: Attempts, { deadline, signal }: Bounds): Promise<LinkAnswer> {
     const { platform, endpoints } = this.#options;
     let reasons: string[] = [];
     for (let attempt = 0; ; attempt += 1) {
@@ -78,13 +72,38 @@ export class PostCaller implements Caller {
     }
   }
 
-  watch(): Promise<WatchHandle> {
-    const text = 'watching needs a WebSocket: connect without `transport: "post"`';
-    return Promise.reject(new RpcError("failedPrecondition", text));
+  /**
+   * A watch has a link of its own, which ends with it: where calls go by POST, none may be shared.
+   */
+  async watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
+    const link = new LinkCaller(this.#options);
+    this.#links.add(link);
+    const end = (): void => {
+      this.#links.delete(link);
+      link.close();
+    };
+    try {
+      const handle = await link.watch(create, {
+        response: (response) => listener.response(response),
+        end: (error) => {
+          end();
+          listener.end(error);
+        },
+      });
+      return {
+        close: () => {
+          handle.close();
+          end();
+        },
+      };
+    } catch (error) {
+      end();
+      throw error;
+    }
   }
 
   close(): void {
-    // Nothing stays open between calls.
+    for (const link of this.#links) link.close();
   }
 
   /**

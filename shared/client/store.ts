@@ -4,8 +4,7 @@
  * connection. Every failure is an `RpcError` that says whether the call had an effect (`outcome`)
  * and may be repeated (`retryable`).
  */
-import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type { RangeOp } from "../wire/command.ts";
 import type { LinkAnswerOf, LinkKeyValue, LinkMember } from "../wire/link.ts";
 import type { CallOptions, Caller } from "./caller.ts";
@@ -92,11 +91,12 @@ export class Store<Value> implements AsyncDisposable {
       return this.#range(selector, options);
     }
     const entries: Entry<Value>[] = [];
+    let revision = 0;
     for await (const page of this.#pages(selector, options)) {
       entries.push(...page.entries);
-      if (!page.more) return { ...page, entries, count: entries.length };
+      ({ revision } = page);
     }
-    throw new RpcError("internal", "a listing has a last page");
+    return { entries, count: entries.length, more: false, revision };
   }
 
   /** The entries of a range at one revision, as they come. */

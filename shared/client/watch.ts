@@ -5,7 +5,7 @@
  * shown. A reader that lags lets the watch rest at the peer instead of filling memory.
  */
 import { RpcError } from "../api/errors.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type { LinkEvent, LinkWatchResponse } from "../wire/link.ts";
 import { mayRepeat } from "./caller.ts";
 import type { Caller, WatchHandle } from "./caller.ts";

@@ -5,7 +5,7 @@
  * are as many as writes were ever under way at once.
  */
 import type { Bytes } from "../base/bytes.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import type { WriteIdentity } from "../wire/command.ts";
 
 interface Lane {

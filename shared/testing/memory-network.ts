@@ -46,7 +46,12 @@ export class MemoryNetwork {
   }
 
   deliver(from: NodeId, to: NodeId, messages: readonly Message[]): void {
-    this.#defer(() => this.inbox(from, to)?.messages(from, messages));
+    this.#defer(() => {
+      const inbox = this.inbox(from, to);
+      if (inbox === undefined) return;
+      if (inbox.isRemoved(from)) this.inbox(to, from)?.removed(to);
+      else inbox.messages(from, messages);
+    });
   }
 }
 
@@ -55,6 +60,8 @@ const NOT_STARTED: PeerInbox = {
   call: () => Promise.reject(new Error("the member has not started")),
   snapshot: () => Promise.reject(new Error("the member has not started")),
   unreachable: () => undefined,
+  isRemoved: () => false,
+  removed: () => undefined,
 };
 
 class MemoryTransport implements PeerTransport {

@@ -174,12 +174,12 @@ export class TestMember {
   start(): void {
     if (this.#peer !== undefined) return;
     const name = `member-${this.id}`;
-    const { randomBytes } = defaultPlatform();
+    const platform = defaultPlatform();
     this.#disk = memoryDisk(this.#disk);
     this.#host = new MemoryHost({
       disk: this.#disk,
       transport: this.#around.network.attach(String(this.id)),
-      randomBytes,
+      randomBytes: (count) => platform.randomBytes(count),
       report: (_level, message) => this.#around.report(name, message),
     });
     this.#peer = startPeer(this.#host, {
@@ -192,6 +192,10 @@ export class TestMember {
         name: `member-${id}`,
         peerUrls: [`http://member-${id}`],
       })),
+      joinThrough: [],
+      forceNewCluster: false,
+      strictReconfigCheck: true,
+      learnersMax: LIMITS.learnersMax,
       tickMilliseconds: TICK_MILLISECONDS,
       electionTicks: LIMITS.electionTicks,
       requestBytesMax: LIMITS.requestBytesMax,

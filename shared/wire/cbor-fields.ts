@@ -6,29 +6,32 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { WireError } from "./cbor.ts";
 
+/** What a peer answers is not worth a name each: browsers carry them. */
+const UNNAMED = "an item";
+
 export type Fields = readonly unknown[];
 
-export function listOf(value: unknown, name: string): Fields {
+export function listOf(value: unknown, name = UNNAMED): Fields {
   if (!Array.isArray(value)) throw new WireError(`${name} is no array`);
   return value as Fields;
 }
 
-export function bytesOf(value: unknown, name: string): Bytes {
+export function bytesOf(value: unknown, name = UNNAMED): Bytes {
   if (!(value instanceof Uint8Array)) throw new WireError(`${name} is no byte string`);
   return value.length === 0 ? EMPTY : value;
 }
 
-export function textOfField(value: unknown, name: string): string {
+export function textOfField(value: unknown, name = UNNAMED): string {
   if (typeof value !== "string") throw new WireError(`${name} is no text`);
   return value;
 }
 
-export function optionalText(value: unknown, name: string): string | undefined {
+export function optionalText(value: unknown, name = UNNAMED): string | undefined {
   return value === null || value === undefined ? undefined : textOfField(value, name);
 }
 
 /** A safe integer of either sign. */
-export function integerOf(value: unknown, name: string): number {
+export function integerOf(value: unknown, name = UNNAMED): number {
   const number = typeof value === "bigint" ? Number(value) : value;
   if (typeof number !== "number" || !Number.isSafeInteger(number)) {
     throw new WireError(`${name} is no safe integer`);
@@ -37,7 +40,7 @@ export function integerOf(value: unknown, name: string): number {
 }
 
 /** A safe integer >= 0. */
-export function countOf(value: unknown, name: string): number {
+export function countOf(value: unknown, name = UNNAMED): number {
   const number = integerOf(value, name);
   if (number < 0) throw new WireError(`${name} is negative`);
   return number;
@@ -62,20 +65,20 @@ export function encodeInt64(value: bigint): Bytes | 0 {
   return bytes;
 }
 
-export function int64Of(value: unknown, name: string): bigint {
+export function int64Of(value: unknown, name = UNNAMED): bigint {
   if (value === 0) return 0n;
   const bytes = viewOf8(value, name);
   return bytes.getBigInt64(0);
 }
 
 /** Ids of clusters and members are unsigned; they travel as the same 8 bytes. */
-export function uint64Of(value: unknown, name: string): bigint {
+export function uint64Of(value: unknown, name = UNNAMED): bigint {
   return BigInt.asUintN(64, int64Of(value, name));
 }
 
-function viewOf8(value: unknown, name: string): DataView {
+function viewOf8(value: unknown, name = UNNAMED): DataView {
   if (!(value instanceof Uint8Array) || value.length !== 8) {
-    throw new WireError(`${name} is no 64-bit id (8 bytes)`);
+    throw new WireError(`${name} is not 8 bytes`);
   }
   return new DataView(value.buffer, value.byteOffset, 8);
 }

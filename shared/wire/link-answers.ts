@@ -84,8 +84,8 @@ export function encodeAnswer(answer: LinkAnswer): unknown[] {
 export function answerOf(fields: Fields): LinkAnswer {
   const method = nameOf(fields[0], LINK_METHODS, "method");
   const header: LinkHeader = {
-    revision: countOf(fields[1], "revision"),
-    raftTerm: countOf(fields[2], "raftTerm"),
+    revision: countOf(fields[1]),
+    raftTerm: countOf(fields[2]),
   };
   switch (method) {
     case "range":
@@ -95,18 +95,18 @@ export function answerOf(fields: Fields): LinkAnswer {
       return { method, header, previous };
     }
     case "deleteRange": {
-      const previous = listOf(fields[4], "previous").map(keyValueOf);
-      return { method, header, deleted: countOf(fields[3], "deleted"), previous };
+      const previous = listOf(fields[4]).map(keyValueOf);
+      return { method, header, deleted: countOf(fields[3]), previous };
     }
     case "txn": {
-      const results = listOf(fields[4], "results").map(opResultOf);
+      const results = listOf(fields[4]).map(opResultOf);
       return { method, header, succeeded: fields[3] === true, results };
     }
     case "compact":
     case "leaseRevoke":
       return { method, header };
     case "memberList":
-      return { method, header, members: listOf(fields[3], "members").map(memberOf) };
+      return { method, header, members: listOf(fields[3]).map(memberOf) };
     case "status":
       return statusOf(fields, header);
     default:
@@ -120,7 +120,7 @@ function ageItems(age: number | undefined): number[] {
 }
 
 function ageOf(value: unknown): { ageMilliseconds?: number } {
-  return value === undefined ? {} : { ageMilliseconds: countOf(value, "age") };
+  return value === undefined ? {} : { ageMilliseconds: countOf(value) };
 }
 
 function leaseAnswerOf(
@@ -133,25 +133,25 @@ function leaseAnswerOf(
       return {
         method,
         header,
-        id: int64Of(fields[3], "id"),
-        ttlSeconds: integerOf(fields[4], "ttlSeconds"),
+        id: int64Of(fields[3]),
+        ttlSeconds: integerOf(fields[4]),
       };
     case "leaseKeepAlive":
       return {
         method,
         header,
-        ttlSeconds: listOf(fields[3], "ttls").map((ttl) => integerOf(ttl, "ttlSeconds")),
+        ttlSeconds: listOf(fields[3]).map((ttl) => integerOf(ttl)),
       };
     case "leaseTimeToLive":
       return {
         method,
         header,
-        ttlSeconds: integerOf(fields[3], "ttlSeconds"),
-        grantedTtlSeconds: integerOf(fields[4], "grantedTtlSeconds"),
-        keys: listOf(fields[5], "keys").map((key) => bytesOf(key, "key")),
+        ttlSeconds: integerOf(fields[3]),
+        grantedTtlSeconds: integerOf(fields[4]),
+        keys: listOf(fields[5]).map((key) => bytesOf(key)),
       };
     case "leases":
-      return { method, header, ids: listOf(fields[3], "ids").map((id) => int64Of(id, "id")) };
+      return { method, header, ids: listOf(fields[3]).map((id) => int64Of(id)) };
   }
 }
 
@@ -161,12 +161,11 @@ function encodeMember(member: LinkMember): unknown[] {
 }
 
 function memberOf(value: unknown): LinkMember {
-  const fields = listOf(value, "member");
-  const urls = (list: unknown): string[] =>
-    listOf(list, "urls").map((url) => textOfField(url, "url"));
+  const fields = listOf(value);
+  const urls = (list: unknown): string[] => listOf(list).map((url) => textOfField(url));
   return {
-    id: uint64Of(fields[0], "member's id"),
-    name: textOfField(fields[1], "member's name"),
+    id: uint64Of(fields[0]),
+    name: textOfField(fields[1]),
     peerUrls: urls(fields[2]),
     clientUrls: urls(fields[3]),
     isLearner: fields[4] === true,
@@ -177,13 +176,13 @@ function statusOf(fields: Fields, header: LinkHeader): LinkAnswer {
   return {
     method: "status",
     header,
-    leader: uint64Of(fields[3], "leader"),
-    raftIndex: countOf(fields[4], "raftIndex"),
-    raftAppliedIndex: countOf(fields[5], "raftAppliedIndex"),
-    dbSize: countOf(fields[6], "dbSize"),
-    dbSizeInUse: countOf(fields[7], "dbSizeInUse"),
-    dbSizeQuota: integerOf(fields[8], "dbSizeQuota"),
+    leader: uint64Of(fields[3]),
+    raftIndex: countOf(fields[4]),
+    raftAppliedIndex: countOf(fields[5]),
+    dbSize: countOf(fields[6]),
+    dbSizeInUse: countOf(fields[7]),
+    dbSizeQuota: integerOf(fields[8]),
     isLearner: fields[9] === true,
-    errors: listOf(fields[10], "errors").map((text) => textOfField(text, "error")),
+    errors: listOf(fields[10]).map((text) => textOfField(text)),
   };
 }

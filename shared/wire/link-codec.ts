@@ -29,7 +29,7 @@
 import { concatBytes } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { assert } from "../base/assert.ts";
-import { LINK_LIMITS as LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import { WireError, decodeCbor, encodeCbor } from "./cbor.ts";
 import {
   bytesOf,
@@ -358,27 +358,27 @@ export function decodeReplyBatch(bytes: Bytes): LinkReplyFrame[] {
 }
 
 function replyFrameOf(value: unknown): LinkReplyFrame {
-  const fields = listOf(value, "frame");
-  const kind = countOf(fields[0], "frame's kind");
+  const fields = listOf(value);
+  const kind = countOf(fields[0]);
   switch (kind) {
     case 16:
       return {
         kind: "welcome",
-        version: countOf(fields[1], "version"),
-        clusterId: uint64Of(fields[2], "clusterId"),
-        memberId: uint64Of(fields[3], "memberId"),
-        appliedIndex: countOf(fields[4], "appliedIndex"),
+        version: countOf(fields[1]),
+        clusterId: uint64Of(fields[2]),
+        memberId: uint64Of(fields[3]),
+        appliedIndex: countOf(fields[4]),
       };
     case 17:
-      return { kind: "result", id: countOf(fields[1], "id"), answer: answerOf(fields.slice(2)) };
+      return { kind: "result", id: countOf(fields[1]), answer: answerOf(fields.slice(2)) };
     case 18:
-      return { kind: "error", id: countOf(fields[1], "id"), failure: failureOf(fields[2]) };
+      return { kind: "error", id: countOf(fields[1]), failure: failureOf(fields[2]) };
     case 19: {
-      const stream = countOf(fields[1], "stream");
+      const stream = countOf(fields[1]);
       return { kind: "watchResponse", stream, response: watchResponseOf(fields) };
     }
     case 20: {
-      const stream = countOf(fields[1], "stream");
+      const stream = countOf(fields[1]);
       return { kind: "watchEnd", stream, failure: failureOf(fields[2]) };
     }
     case 21:
@@ -389,18 +389,18 @@ function replyFrameOf(value: unknown): LinkReplyFrame {
 }
 
 function watchResponseOf(fields: Fields): LinkWatchResponse {
-  const flags = countOf(fields[5], "flags");
+  const flags = countOf(fields[5]);
   return {
     header: {
-      revision: countOf(fields[2], "revision"),
-      raftTerm: countOf(fields[3], "raftTerm"),
+      revision: countOf(fields[2]),
+      raftTerm: countOf(fields[3]),
     },
-    watchId: int64Of(fields[4], "watchId"),
+    watchId: int64Of(fields[4]),
     created: (flags & 1) !== 0,
     canceled: (flags & 2) !== 0,
     fragment: (flags & 4) !== 0,
-    compactRevision: integerOf(fields[6], "compactRevision"),
-    cancelReason: textOfField(fields[7], "cancelReason"),
-    events: listOf(fields[8], "events").map(eventOf),
+    compactRevision: integerOf(fields[6]),
+    cancelReason: textOfField(fields[7]),
+    events: listOf(fields[8]).map(eventOf),
   };
 }

@@ -14,7 +14,7 @@
  *   event      [isDelete, key-value, previous|null]
  *   failure    [status, message, code|null, outcomeIsUnknown, retryable]
  */
-import { LINK_LIMITS } from "../base/link-limits.ts";
+import * as LIMITS from "../base/link-limits.ts";
 import { WireError } from "./cbor.ts";
 import {
   bytesOf,
@@ -48,14 +48,14 @@ export function encodeKeyValue(kv: LinkKeyValue): unknown[] {
 }
 
 export function keyValueOf(value: unknown): LinkKeyValue {
-  const fields = listOf(value, "key-value");
+  const fields = listOf(value);
   return {
-    key: bytesOf(fields[0], "key"),
-    value: bytesOf(fields[1], "value"),
-    createRevision: countOf(fields[2], "createRevision"),
-    modRevision: countOf(fields[3], "modRevision"),
-    version: countOf(fields[4], "version"),
-    lease: int64Of(fields[5], "lease"),
+    key: bytesOf(fields[0]),
+    value: bytesOf(fields[1]),
+    createRevision: countOf(fields[2]),
+    modRevision: countOf(fields[3]),
+    version: countOf(fields[4]),
+    lease: int64Of(fields[5]),
   };
 }
 
@@ -157,7 +157,7 @@ function rangeOf(fields: Fields): RangeOp {
 }
 
 function txnOf(fields: Fields, depth: number): TxnOp {
-  if (depth >= LINK_LIMITS.txnDepthMax) throw new WireError("transactions nest too deeply");
+  if (depth >= LIMITS.txnDepthMax) throw new WireError("transactions nest too deeply");
   const ops = (value: unknown): Op[] =>
     listOf(value, "operations").map((op) => opOf(op, depth + 1));
   return {
@@ -197,8 +197,8 @@ export function encodeRangeResult(result: LinkRangeResult): unknown[] {
 /** `start`: where the three items of a range's result stand in `fields`. */
 export function rangeResultOf(fields: Fields, start: number): LinkRangeResult {
   return {
-    kvs: listOf(fields[start], "key-values").map(keyValueOf),
-    count: countOf(fields[start + 1], "count"),
+    kvs: listOf(fields[start]).map(keyValueOf),
+    count: countOf(fields[start + 1]),
     more: fields[start + 2] === true,
   };
 }
@@ -217,21 +217,21 @@ export function encodeOpResult(result: LinkOpResult): unknown[] {
 }
 
 export function opResultOf(value: unknown): LinkOpResult {
-  const fields = listOf(value, "result");
+  const fields = listOf(value);
   const kind = nameOf(fields[0], OP_KINDS, "result's kind");
   if (kind === "txn") {
-    const results = listOf(fields[2], "results").map(opResultOf);
+    const results = listOf(fields[2]).map(opResultOf);
     return { kind, succeeded: fields[1] === true, results };
   }
-  const revision = countOf(fields[1], "revision");
+  const revision = countOf(fields[1]);
   switch (kind) {
     case "range":
       return { kind, revision, result: rangeResultOf(fields, 2) };
     case "put":
       return { kind, revision, previous: optionalKeyValue(fields[2]) };
     case "deleteRange": {
-      const previous = listOf(fields[3], "previous").map(keyValueOf);
-      return { kind, revision, deleted: countOf(fields[2], "deleted"), previous };
+      const previous = listOf(fields[3]).map(keyValueOf);
+      return { kind, revision, deleted: countOf(fields[2]), previous };
     }
   }
 }
@@ -241,7 +241,7 @@ export function encodeEvent(event: LinkEvent): unknown[] {
 }
 
 export function eventOf(value: unknown): LinkEvent {
-  const fields = listOf(value, "event");
+  const fields = listOf(value);
   return {
     type: fields[0] === true ? "delete" : "put",
     kv: keyValueOf(fields[1]),
@@ -255,11 +255,11 @@ export function encodeFailure(failure: LinkFailure): unknown[] {
 }
 
 export function failureOf(value: unknown): LinkFailure {
-  const fields = listOf(value, "failure");
+  const fields = listOf(value);
   return {
-    status: textOfField(fields[0], "status"),
-    message: textOfField(fields[1], "message"),
-    code: optionalText(fields[2], "code"),
+    status: textOfField(fields[0]),
+    message: textOfField(fields[1]),
+    code: optionalText(fields[2]),
     outcome: fields[3] === true ? "unknown" : "none",
     retryable: fields[4] === true,
   };

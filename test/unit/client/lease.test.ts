@@ -106,3 +106,31 @@ test("revoke ends it at the peer; one that is gone already is no error", async (
 test("a ttl is whole seconds from 1 on", async () => {
   await expect(store.lease(0.5)).rejects.toThrow("whole seconds");
 });
+
+test("`await using` revokes at the scope's end; `lost` tells why", async () => {
+  let id = 0n;
+  let lost: Promise<Error> | undefined;
+  {
+    await using lease = await store.lease({ ttl: 9 });
+    ({ id, lost } = lease);
+    await store.put("k", "v", { lease });
+  }
+  expect(services.leaseIds).not.toContain(id);
+  expect(await store.get("k")).toBeUndefined();
+  expect((await lost)?.message).toContain("revoked by its owner");
+});
+
+test("a short lease's belief ends 100 ms early, not a hundredth", async () => {
+  const lease = await store.lease(2);
+  endpoint.state = "silent";
+  await pass(1_800);
+  expect(lease.signal.aborted).toBe(false);
+  await pass(100);
+  expect(lease.signal.aborted).toBe(true);
+  expect(await lease.lost).toMatchObject({ code: "leaseNotFound" });
+});
+
+test("an aborted signal stops a grant", async () => {
+  const signal = AbortSignal.abort("no longer wanted");
+  await expect(store.lease({ ttl: 9, signal })).rejects.toMatchObject({ status: "canceled" });
+});

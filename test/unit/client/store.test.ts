@@ -420,15 +420,29 @@ describe("over POST", () => {
     expect((await read)?.value).toBe("v");
   });
 
-  test("watching is refused with what to do", async () => {
-    const watch = open({ transport: "post" }).watch("k");
-    expect((await failure(watch.ready)).message).toContain("WebSocket");
+  test("a watch has a link of its own, which ends with it or with its store", async () => {
+    const store = open({ transport: "post" });
+    const first = store.watch("k");
+    const second = store.watch("k");
+    await Promise.all([first.ready, second.ready]);
+    expect(a.sockets.size).toBe(2);
+    first.close();
+    expect(a.sockets.size).toBe(1);
+    await store.put("k", "v");
+    for await (const event of second) {
+      expect(event.entry.value).toBe("v");
+      break;
+    }
+    expect(a.sockets.size).toBe(0);
+    await store.watch("k").ready;
+    store.close();
+    expect(a.sockets.size).toBe(0);
   });
 });
 
 test.each([
-  [{}, "either `endpoints` or `edge`"],
-  [{ endpoints: [] }, "no endpoints"],
+  [{}, "one of endpoints, edge and fetcher"],
+  [{ endpoints: [] }, "one endpoint at least"],
   [{ endpoints: ["127.0.0.1:2379"] }, "no URL of the form http://host:port"],
 ])("connect refuses %j", (options, text) => {
   expect(() => connect(options)).toThrow(text);

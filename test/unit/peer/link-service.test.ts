@@ -252,7 +252,7 @@ describe("an exchange over POST", () => {
 
   test.each([
     ["no frames", batchOf(), "begins with hello"],
-    ["bytes that are no CBOR", Uint8Array.of(0xa0), "maps"],
+    ["bytes that are no CBOR", Uint8Array.of(0xa0), "not part of the protocol"],
     ["a watch", batchOf(hello, { kind: "watchOpen", stream: 1, requireLeader: false }), "push"],
   ])("rejects %s", async (_name, batch, text) => {
     await expect(exchange(batch)).rejects.toThrow(text);

@@ -20,6 +20,18 @@ test("one member serves at once: keys, watches, leases", async () => {
   expect(await store.get("mine")).toBeUndefined();
 });
 
+test("a range may be bounded by revisions", async () => {
+  await using cluster = await startTestCluster();
+  const store = cluster.connect();
+  const { revision } = await store.put("a", "1");
+  for (const name of ["b", "c"]) await store.put(name, "1");
+  await store.put("a", "2");
+  const early = await store.list({ prefix: "" }, { created: { to: revision + 1 }, limit: 10 });
+  expect(early.entries.map((entry) => entry.key)).toEqual(["a", "b"]);
+  const late = await store.list({ prefix: "" }, { modified: { from: revision + 2 } });
+  expect(late.entries.map((entry) => entry.key)).toEqual(["a", "c"]);
+});
+
 test("three members: a leader's death loses nothing, and it comes back with what it held", async () => {
   await using cluster = await startTestCluster({ members: 3 });
   const store = cluster.connect();
