@@ -11,6 +11,9 @@ const UNIT_MILLISECONDS: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
+/** Go's durations are nanoseconds in 63 bits. */
+const MILLISECONDS_MAX = 2 ** 63 / 1e6;
+
 const PART = /(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)/gy;
 
 /** Milliseconds (perhaps a fraction, perhaps negative); undefined when the text is no duration. */
@@ -27,6 +30,6 @@ export function parseDuration(text: string): number | undefined {
     milliseconds += Number(match[1]) * (UNIT_MILLISECONDS[match[2] as string] as number);
     position = PART.lastIndex;
   }
-  if (position === 0) return undefined;
+  if (position === 0 || milliseconds > MILLISECONDS_MAX) return undefined;
   return negative ? -milliseconds : milliseconds;
 }

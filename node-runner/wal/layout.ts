@@ -62,6 +62,8 @@ export const SEGMENT_HEADER_BYTES = 16;
 export const RECORD_HEADER_BYTES = 24;
 export const RECORD_ALIGNMENT = 8;
 export const RECORD_MARKER = 0x43455251;
+/** Of a node id: an unsigned 64-bit number in decimal. */
+export const VOTE_BYTES_MAX = 20;
 export const SPARE_NAME = "spare.wal";
 
 export const ITEM = {

@@ -6,6 +6,7 @@ import {
   RECORD_ALIGNMENT,
   RECORD_HEADER_BYTES,
   RECORD_MARKER,
+  VOTE_BYTES_MAX,
   alignRecord,
   recordChecksum,
 } from "./layout.ts";
@@ -96,7 +97,7 @@ function readItem(cursor: Cursor): Item {
     }
     case ITEM.hardState: {
       const term = cursor.varint();
-      const vote = String.fromCharCode(...cursor.take(cursor.varint()));
+      const vote = readVote(cursor);
       const commit = cursor.varint();
       const hardState = { term, vote: vote === "" ? undefined : vote, commit };
       return { kind: "hardState", hardState };
@@ -116,6 +117,15 @@ function readItem(cursor: Cursor): Item {
     default:
       throw new UnknownItemError(`unknown item kind ${kind}`);
   }
+}
+
+/** Empty, or an unsigned 64-bit number in decimal. */
+function readVote(cursor: Cursor): string {
+  const length = cursor.varint();
+  if (length > VOTE_BYTES_MAX) throw new UnknownItemError(`a vote of ${length} bytes`);
+  const vote = String.fromCharCode(...cursor.take(length));
+  if (!/^\d*$/.test(vote)) throw new UnknownItemError("a vote that is no number");
+  return vote;
 }
 
 function readPosition(cursor: Cursor): { index: number; term: number } {

@@ -7,7 +7,14 @@ import { assert } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { Entry, HardState } from "../../shared/raft/types.ts";
 import type { LogPosition, SegmentStart } from "./layout.ts";
-import { ITEM, RECORD_HEADER_BYTES, RECORD_MARKER, alignRecord, recordChecksum } from "./layout.ts";
+import {
+  ITEM,
+  RECORD_HEADER_BYTES,
+  RECORD_MARKER,
+  VOTE_BYTES_MAX,
+  alignRecord,
+  recordChecksum,
+} from "./layout.ts";
 
 const INITIAL_BYTES = 64 * 1024;
 /** A buffer that one huge group has grown beyond this is not kept. */
@@ -43,7 +50,7 @@ export class RecordWriter {
 
   hardState(state: HardState): void {
     const vote = state.vote ?? "";
-    assert(vote.length <= 20, "a node id is an unsigned 64-bit number in decimal");
+    assert(vote.length <= VOTE_BYTES_MAX, "a node id is an unsigned 64-bit number in decimal");
     this.#reserve(vote.length);
     this.#byte(ITEM.hardState);
     this.#varint(state.term);

@@ -142,7 +142,12 @@ function readHeader(reader: ByteReader): SnapshotHeader {
   const index = reader.fixedCount();
   const term = reader.fixedCount();
   const leaderTerm = reader.fixedCount();
-  const ids = () => Array.from({ length: Math.min(reader.varint(), 1000) }, () => reader.text());
+  const ids = (): string[] => {
+    const count = reader.varint();
+    const list: string[] = [];
+    while (list.length < count) list.push(reader.text());
+    return list;
+  };
   const membership = {
     voters: ids(),
     learners: ids(),
@@ -150,6 +155,7 @@ function readHeader(reader: ByteReader): SnapshotHeader {
     learnersNext: [],
     autoLeave: false,
   };
+  if (!reader.atEnd) throw new SnapshotError("a snapshot's header goes on behind its end");
   return { clusterId, leaderTerm, mark: { index, term, membership } };
 }
 
