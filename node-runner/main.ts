@@ -9,6 +9,7 @@ import { parseArguments, type Config } from "./config/config.ts";
 import { helpText } from "./config/flags.ts";
 import { Logger } from "./logger.ts";
 import { startMember, type RunningMember } from "./member.ts";
+import { MemberRemovedError } from "../shared/peer/membership-keeper.ts";
 import { onParentGone } from "./parent-pipe.ts";
 import { QUORATE_VERSION, VERSION_TEXT } from "./version.ts";
 
@@ -55,10 +56,21 @@ async function run(config: Config, logger: Logger): Promise<void> {
     ...config.shown,
   });
   try {
-    stop.member = await startMember({
+    await startMember({
       config,
       logger,
+      onRunning: (member) => {
+        stop.member = member;
+        if (stop.isAsked) void stop.now();
+      },
       onFatal: (error) => {
+        if (error instanceof MemberRemovedError) {
+          // An orderly end, as with etcd: supervisors shouldn't start it again.
+          logger.report("warn", error.message, { "data-dir": config.dataDir });
+          logger.report("warn", "the data-dir used by this member must be removed");
+          void stop.now();
+          return;
+        }
         logger.report("error", "the member can't go on", { error, stack: error.stack });
         process.exit(1);
       },
@@ -67,7 +79,6 @@ async function run(config: Config, logger: Logger): Promise<void> {
     logger.report("error", "failed to start", { error: describe(error) });
     process.exit(1);
   }
-  if (stop.isAsked) await stop.now();
 }
 
 /**
@@ -78,7 +89,10 @@ function stopper(logger: Logger) {
   const state = {
     member: undefined as RunningMember | undefined,
     isAsked: false,
+    isStopping: false,
     now: async (): Promise<void> => {
+      if (state.isStopping) return;
+      state.isStopping = true;
       setTimeout(() => process.exit(0), STOP_MILLISECONDS).unref();
       await state.member?.stop();
       process.exit(0);
@@ -89,6 +103,7 @@ function stopper(logger: Logger) {
     state.isAsked = true;
     logger.report("info", "stopping", { reason });
     if (state.member !== undefined) void state.now();
+    else setTimeout(() => process.exit(0), STOP_MILLISECONDS).unref();
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
     process.on(signal, () => ask(signal));

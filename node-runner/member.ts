@@ -10,13 +10,15 @@ import type { Host } from "../shared/peer/host.ts";
 import { protoServices } from "../shared/peer/proto/methods.ts";
 import type { PeerConfig } from "../shared/peer/peer.ts";
 import { startPeer } from "../shared/peer/start-peer.ts";
-import { appliedTermOf } from "../shared/peer/state/member-table.ts";
+import { MemberRemovedError } from "../shared/peer/membership-keeper.ts";
+import { appliedTermOf, hasMembers } from "../shared/peer/state/member-table.ts";
 import { openClientDoors } from "./client-door.ts";
 import { bootstrapIdentity, type ClusterIdentity } from "./cluster-identity.ts";
 import type { Config } from "./config/config.ts";
 import type { ListenAddress } from "./config/url.ts";
-import { identityOf, openStorage } from "./data-dir/storage.ts";
+import { identityOf, openStorage, retire } from "./data-dir/storage.ts";
 import type { StorageOptions } from "./data-dir/storage.ts";
+import { findCluster } from "./join.ts";
 import type { Logger } from "./logger.ts";
 import { addServerMetrics } from "./metrics/server-metrics.ts";
 import { createNodeHost } from "./node-host.ts";
@@ -34,6 +36,8 @@ export interface MemberOptions {
   readonly disk?: Pick<StorageOptions, "files" | "walSegmentBytes">;
   /** Puts something around what the peer sees of its host, before it starts. */
   readonly around?: (host: Host) => Host;
+  /** It runs, and can be stopped, though it may not be ready yet. */
+  readonly onRunning?: (member: RunningMember) => void;
 }
 
 export interface RunningMember {
@@ -43,12 +47,13 @@ export interface RunningMember {
 
 /**
  * Resolves once the member serves clients and knows a leader. Rejects with the reason when it can't
- * start.
+ * start. A member that is stopped before it is ready never resolves.
  */
 export async function startMember(options: MemberOptions): Promise<RunningMember> {
   const { config, logger } = options;
-  const identity = identityFor(config);
   const { clientTls, peerTls } = await loadTls(config, logger);
+  const find = () => findCluster({ config, tls: () => peerTls.dialOptions() });
+  const identity = await identityFor(config, find);
   const storage = await openStorage({
     dataDir: config.dataDir,
     walDir: config.walDir,
@@ -57,6 +62,11 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     appliedTerm: appliedTermOf,
     ...options.disk,
   });
+  // One that joins knows nobody until its first snapshot; it may have been stopped before that.
+  const joins = config.initialClusterState === "existing" && !hasMembers(storage.backend);
+  const members = joins
+    ? { joinThrough: (await find()).members }
+    : { bootstrapMembers: identity.members };
   const transport = new WsPeerTransport({
     identity: {
       ...identity,
@@ -71,16 +81,28 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     backend: storage.backend,
     transport,
     logger,
-    onFatal: options.onFatal,
+    onFatal: (error) => {
+      if (error instanceof MemberRemovedError) retire(config.dataDir);
+      options.onFatal(error);
+    },
   });
-  const peer = startPeer(options.around?.(host) ?? host, peerConfig(config, identity));
+  const peer = startPeer(options.around?.(host) ?? host, {
+    ...peerConfig(config, identity),
+    ...members,
+  });
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   addServerMetrics(metrics, { peer, memberId: identity.memberId });
 
   const peerDoors = await Promise.all(
     config.listenPeerUrls.map((address) =>
-      openPeerDoor(address, { transport, services: peer.services, tls: peerTls, logger }),
+      openPeerDoor(address, {
+        transport,
+        services: peer.services,
+        tls: peerTls,
+        logger,
+        secret: config.peerSecret,
+      }),
     ),
   );
   const doors = await openClientDoors({
@@ -101,6 +123,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     peerTls.close();
     await storage.close();
   };
+  options.onRunning?.({ stop });
   await peer.ready();
   logger.report("info", "ready to serve client requests", { member: identity.memberId });
   return { stop };
@@ -108,22 +131,19 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
 
 /**
  * Who this member is: what its data directory says, else what the configuration of a new cluster
- * says. Throws when the two differ: the directory belongs to another member.
+ * says, or a running cluster that it joins (`find`). Where the cluster is new, directory and
+ * configuration must agree, lest the directory be another member's.
  */
-function identityFor(config: Config): ClusterIdentity {
-  const bootstrap = bootstrapIdentity({
-    name: config.name,
-    token: config.initialClusterToken,
-    initialCluster: config.initialCluster,
-  });
+async function identityFor(
+  config: Config,
+  find: () => Promise<ClusterIdentity>,
+): Promise<ClusterIdentity> {
   const stored = identityOf(config.dataDir);
-  if (config.initialClusterState === "existing") {
-    if (stored !== undefined) return { ...bootstrap, ...stored };
-    throw new Error(
-      "--initial-cluster-state is existing, but the data directory is empty: this version can't join a running cluster; restore the directory, or start a new cluster",
-    );
-  }
-  return bootstrap;
+  const joined = config.initialClusterState === "existing";
+  if (stored === undefined && joined) return find();
+  const { name, initialCluster, initialClusterToken: token } = config;
+  const bootstrap = bootstrapIdentity({ name, token, initialCluster });
+  return joined || config.forceNewCluster ? { ...bootstrap, ...stored } : bootstrap;
 }
 
 /** Certificates that are made at start stay where etcd has them: `fixtures` in the data directory. */
@@ -147,9 +167,9 @@ function peerConfig(config: Config, identity: ClusterIdentity): PeerConfig {
     memberId: identity.memberId,
     name: config.name,
     clientUrls: config.advertiseClientUrls,
-    bootstrapMembers: identity.members,
+    bootstrapMembers: [],
     joinThrough: [],
-    forceNewCluster: false,
+    forceNewCluster: config.forceNewCluster,
     strictReconfigCheck: config.strictReconfigCheck,
     learnersMax: config.learnersMax,
     tickMilliseconds: config.heartbeatMilliseconds,

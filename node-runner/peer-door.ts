@@ -15,6 +15,8 @@ export interface PeerDoorOptions {
   readonly services: Services;
   readonly tls: TlsIdentity;
   readonly logger: Logger;
+  /** What members show each other. */
+  readonly secret: string | undefined;
 }
 
 export async function openPeerDoor(
@@ -22,7 +24,7 @@ export async function openPeerDoor(
   options: PeerDoorOptions,
 ): Promise<Door> {
   const { logger, tls } = options;
-  const routes = peerRoutes(options.services);
+  const routes = peerRoutes(options.services, options.secret);
   const handler = serveFetch(
     (request) => routes.fetch(request),
     (error) => logger.report("error", "a peer's HTTP request failed", { error }),

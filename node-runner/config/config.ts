@@ -35,6 +35,7 @@ export interface Config extends TlsConfig {
   readonly heartbeatMilliseconds: number;
   readonly electionMilliseconds: number;
   readonly initialElectionTickAdvance: boolean;
+  readonly forceNewCluster: boolean;
   readonly strictReconfigCheck: boolean;
   readonly learnersMax: number;
   readonly snapshotCount: number;
@@ -213,9 +214,6 @@ function check(
   environment: Readonly<Record<string, string | undefined>>,
 ): Config {
   const values = new Values(texts);
-  if (values.boolean("force-new-cluster")) {
-    throw new ConfigError("--force-new-cluster is not available in this version; leave it out");
-  }
   if (values.has("listen-client-urls") && !values.has("advertise-client-urls")) {
     throw new ConfigError(
       "--advertise-client-urls is required when --listen-client-urls is set: say where clients find this member",
@@ -242,6 +240,7 @@ function check(
     heartbeatMilliseconds,
     electionMilliseconds,
     initialElectionTickAdvance: values.boolean("initial-election-tick-advance"),
+    forceNewCluster: values.boolean("force-new-cluster"),
     strictReconfigCheck: values.boolean("strict-reconfig-check"),
     learnersMax: values.integer("max-learners", { min: 0, max: 1000 }),
     snapshotCount: values.integer("snapshot-count", { min: 1, max: COUNT_MAX }),

@@ -1,7 +1,8 @@
 /**
  * Whose data a directory holds. `member/identity.json` is written once, before anything else, and
  * names the directory's format, the cluster and the member: { "format": 1, "cluster":
- * "<hexadecimal>", "member": "<hexadecimal>" }.
+ * "<hexadecimal>", "member": "<hexadecimal>" }. Beside it, `removed` says that the member was removed from
+ * its cluster: nothing may start from this directory any more.
  */
 import { textOf, utf8 } from "../../shared/base/bytes.ts";
 import type { Files } from "../files/files.ts";
@@ -59,6 +60,26 @@ export function writeIdentity(files: Files, dataDir: string, identity: LogIdenti
   files.syncDirectory(memberPath(dataDir));
 }
 
+/** Durable when it returns. */
+export function markRemoved(files: Files, dataDir: string): void {
+  const file = files.open(removedPath(dataDir), { create: true });
+  try {
+    file.sync();
+  } finally {
+    file.close();
+  }
+  files.syncDirectory(memberPath(dataDir));
+}
+
+/** Throws when the directory's member was removed from its cluster. */
+export function checkNotRemoved(files: Files, dataDir: string): void {
+  if (!files.exists(removedPath(dataDir))) return;
+  throw new DataDirectoryError(
+    `the member of ${dataDir} has been permanently removed from the cluster: remove this data directory, and ` +
+      "add the member anew to let it join again",
+  );
+}
+
 /** Throws when the directory belongs to somebody else. */
 export function checkIdentity(dataDir: string, found: LogIdentity, wanted: LogIdentity): void {
   const hex = (id: bigint): string => id.toString(16);
@@ -76,6 +97,10 @@ export function checkIdentity(dataDir: string, found: LogIdentity, wanted: LogId
 
 export function memberPath(dataDir: string): string {
   return `${dataDir}/member`;
+}
+
+function removedPath(dataDir: string): string {
+  return `${memberPath(dataDir)}/removed`;
 }
 
 function identityPath(dataDir: string): string {

@@ -4,6 +4,7 @@
  *
  *     <data dir>/member/           locked by one process
  *       identity.json              cluster, member, format
+ *       removed                    there once the member was removed from its cluster
  *       db/<generation>/           LMDB; db/CURRENT names the one in use
  *       wal/                       the log's segments, unless a directory of their own is configured
  */
@@ -17,6 +18,8 @@ import { WriteAheadLog } from "../wal/write-ahead-log.ts";
 import {
   DataDirectoryError,
   checkIdentity,
+  checkNotRemoved,
+  markRemoved,
   memberPath,
   readIdentity,
   writeIdentity,
@@ -53,6 +56,11 @@ export interface Storage {
 /** Whose directory it is; `undefined` if it was never used. */
 export function identityOf(dataDir: string): LogIdentity | undefined {
   return readIdentity(new NodeFiles(), dataDir);
+}
+
+/** The directory's member was removed from its cluster: it never starts again. */
+export function retire(dataDir: string): void {
+  markRemoved(new NodeFiles(), dataDir);
 }
 
 /**
@@ -96,6 +104,7 @@ function claim(files: Files, options: StorageOptions): boolean {
   const found = readIdentity(files, dataDir);
   if (found !== undefined) {
     checkIdentity(dataDir, found, identity);
+    checkNotRemoved(files, dataDir);
     return false;
   }
   const member = memberPath(dataDir);

@@ -1,7 +1,7 @@
 /**
  * Serves a fetch-style application (Request in, Response out) on the peer's own HTTP door, over
- * HTTP/1.1 and HTTP/2 alike. For routes that read no body: what the client sends with them is not
- * looked at.
+ * HTTP/1.1 and HTTP/2 alike. For routes that read no body and no header but `authorization`: what
+ * else the client sends is not looked at.
  */
 import type { HttpHandler, HttpResponse } from "../http2/http-handler.ts";
 
@@ -19,14 +19,15 @@ export function serveFetch(
       response.end("malformed request target\n");
       return;
     }
-    answer(application, new Request(url, { method: request.method }), response).catch(
-      (error: unknown) => {
-        onError(error);
-        if (response.isOver) return;
-        if (!response.hasHead) response.writeHead(500, { "content-type": "text/plain" });
-        response.end("internal error\n");
-      },
-    );
+    const authorization = request.header("authorization");
+    const headers = authorization === undefined ? {} : { authorization };
+    const made = new Request(url, { method: request.method, headers });
+    answer(application, made, response).catch((error: unknown) => {
+      onError(error);
+      if (response.isOver) return;
+      if (!response.hasHead) response.writeHead(500, { "content-type": "text/plain" });
+      response.end("internal error\n");
+    });
   };
 }
 

@@ -2,6 +2,7 @@
  * The plain HTTP routes of a peer: version, health, metrics, and the members on the peer port. The
  * JSON gateway is beside this (`gateway.ts`): it streams, these don't.
  */
+import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
 import type { Registry } from "prom-client";
 import {
@@ -54,11 +55,17 @@ export function metricsRoutes(services: Services, metrics: Registry): Hono {
   return app;
 }
 
-/** For the peer port: who is who, as joining members and tools ask. */
-export function peerRoutes(services: Services): Hono {
+/**
+ * For the peer port: who is who, as joining members and tools ask. Where members have a `secret`,
+ * whoever asks must show it.
+ */
+export function peerRoutes(services: Services, secret: string | undefined): Hono {
   const app = new Hono();
   addGetRoute(app, "/version", (context) => context.json(versions()));
-  addGetRoute(app, "/members", async () => {
+  addGetRoute(app, "/members", async (context) => {
+    if (secret !== undefined && !sameSecret(context.req.header("authorization"), secret)) {
+      return context.text("the members' secret is needed\n", 401);
+    }
     const { header, members } = await services.cluster.memberList(
       { linearizable: false },
       LOCAL_CALL,
@@ -77,8 +84,15 @@ export function peerRoutes(services: Services): Hono {
 function memberJson(member: Member): string {
   const rest = JSON.stringify({
     peerURLs: member.peerUrls,
+    ...(member.isLearner ? { isLearner: true } : {}),
     name: member.name,
     clientURLs: member.clientUrls,
   });
   return `{"id":${member.id},${rest.slice(1)}`;
+}
+
+/** Digests are compared, in a time that tells nothing. */
+function sameSecret(authorization: string | undefined, secret: string): boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(authorization ?? ""), digest(`Bearer ${secret}`));
 }

@@ -4,6 +4,7 @@
  */
 import type { RawData, WebSocket } from "ws";
 import { LIMITS } from "../../shared/base/limits.ts";
+import type { NodeId } from "../../shared/raft/types.ts";
 import { decodePeerFrame, encodePeerFrame } from "../../shared/wire/peer-codec.ts";
 import type { LinkEnds, PeerFrame } from "../../shared/wire/peer-codec.ts";
 
@@ -17,6 +18,8 @@ export const CLOSE = {
   /** A newer connection of the same member and purpose took over. */
   replaced: 4005,
   protocol: 4006,
+  /** The dialling member was removed from the cluster, for good. */
+  removed: 4007,
   done: 1000,
 } as const;
 
@@ -58,6 +61,11 @@ export class FrameSocket {
     });
     this.#timer = setInterval(() => this.#keepAlive(), LIMITS.peerPingMilliseconds);
     this.#timer.unref();
+  }
+
+  /** Who speaks, as its hello says. */
+  get from(): NodeId {
+    return this.#ends.from;
   }
 
   /** On the monotonic clock. */

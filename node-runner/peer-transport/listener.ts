@@ -2,7 +2,7 @@
  * The receiving end of the links: takes upgrades on the peer port, checks the hello, and hands frames to the inbox. A
  * hello for another cluster, another member, an unknown version or with a wrong secret closes the connection with a
  * code and a log line. Senders that the membership doesn't name are let in: a member that lags may not know its leader
- * yet, and raft drops what it need not heed.
+ * yet, and raft drops what it need not heed. Only those that were removed are refused: so they learn of it.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server } from "node:http";
@@ -25,6 +25,8 @@ export interface PeerListenerOptions {
   readonly report: Host["report"];
   readonly inbox: () => PeerInbox;
 }
+
+const REMOVED = "the member has been permanently removed from the cluster";
 
 /** Refuses a hello: the close code and the reason. */
 interface HelloRefusal {
@@ -70,6 +72,13 @@ export class PeerListener {
     return this.#links.get(`${from} messages`)?.lastReceived;
   }
 
+  /** Ends the links of members that were removed in the meantime. */
+  dropRemoved(): void {
+    for (const link of this.#links.values()) {
+      if (this.#options.inbox().isRemoved(link.from)) link.close(CLOSE.removed, REMOVED);
+    }
+  }
+
   close(): void {
     this.#closed = true;
     for (const socket of this.#sockets) socket.terminate("the transport is closed");
@@ -101,7 +110,8 @@ export class PeerListener {
     const { identity, report } = this.#options;
     if (frame.kind !== "hello") return link.close(CLOSE.protocol, "no hello");
     const { hello } = frame;
-    const refusal = checkHello(hello, identity);
+    const removed = this.#options.inbox().isRemoved(hello.from.toString());
+    const refusal = checkHello(hello, identity, removed);
     if (refusal !== undefined) {
       const { cluster, from, to } = hello;
       report("warn", `refused a peer: ${refusal.reason}`, { cluster, from, to });
@@ -164,7 +174,11 @@ interface Receivers {
   onClose: ((reason: string) => void) | undefined;
 }
 
-function checkHello(hello: PeerHello, identity: PeerIdentity): HelloRefusal | undefined {
+function checkHello(
+  hello: PeerHello,
+  identity: PeerIdentity,
+  removed: boolean,
+): HelloRefusal | undefined {
   if (!sameSecret(hello.secret, identity.secret)) {
     return { code: CLOSE.wrongSecret, reason: "wrong secret" };
   }
@@ -177,6 +191,7 @@ function checkHello(hello: PeerHello, identity: PeerIdentity): HelloRefusal | un
   if (hello.from === identity.memberId || hello.from === 0n) {
     return { code: CLOSE.wrongMember, reason: "claims to be this member, or none" };
   }
+  if (removed) return { code: CLOSE.removed, reason: REMOVED };
   if (hello.version < PEER_VERSION_MIN || hello.versionMin > PEER_VERSION) {
     return { code: CLOSE.wrongVersion, reason: `no common version: ${hello.version}` };
   }

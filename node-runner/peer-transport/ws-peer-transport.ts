@@ -82,6 +82,7 @@ export class WsPeerTransport implements PeerTransport {
         known.urls = peerUrls;
       }
     }
+    this.#listener.dropRemoved();
   }
 
   send(to: NodeId, messages: readonly Message[]): void {
@@ -148,6 +149,7 @@ export class WsPeerTransport implements PeerTransport {
         report("info", "connected to a peer", { peer: id });
       },
       onDown: (code, reason) => {
+        if (code === CLOSE.removed) this.inbox.removed(id);
         if (reason === lastReason) return;
         lastReason = reason;
         const refused = code >= CLOSE.malformed && code <= CLOSE.protocol;

@@ -40,6 +40,7 @@ export class Member {
   /** `host:port` of the client listener. */
   readonly address: string;
   readonly dataDir: string;
+  readonly peerUrl: string;
   readonly #program: Program;
   /** What the program is started with. */
   readonly flags: readonly string[];
@@ -51,6 +52,7 @@ export class Member {
     name: string;
     address: string;
     dataDir: string;
+    peerUrl: string;
     program: Program;
     flags: readonly string[];
     env: Readonly<Record<string, string>>;
@@ -59,6 +61,7 @@ export class Member {
     this.name = options.name;
     this.address = options.address;
     this.dataDir = options.dataDir;
+    this.peerUrl = options.peerUrl;
     this.#program = options.program;
     this.flags = options.flags;
     this.#env = options.env;
@@ -74,6 +77,13 @@ export class Member {
   async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
     await this.launch(env);
     await this.ready();
+  }
+
+  /** Starts it where it is expected to end by itself; returns its exit code and its log. */
+  async startAndEnd(): Promise<{ code: number | null; log: string }> {
+    await this.launch();
+    await this.child.ended();
+    return { code: this.child.exitCode, log: this.child.log };
   }
 
   /** Starts the process and doesn't wait for it to serve. */
@@ -104,13 +114,81 @@ export class Member {
 
 export class Cluster {
   readonly label: string;
-  readonly members: readonly Member[];
+  /** In the order of their names; those that were prepared to join stand behind the founders. */
+  readonly members: Member[] = [];
+  readonly #program: Program;
+  readonly #options: ClusterOptions;
   readonly #root: string;
 
-  constructor(label: string, members: readonly Member[], root: string) {
-    this.label = label;
-    this.members = members;
-    this.#root = root;
+  constructor(program: Program, options: ClusterOptions) {
+    this.label = program.label;
+    this.#program = program;
+    this.#options = options;
+    this.#root = makeTempDir(program.label);
+  }
+
+  /** Makes the founders, without starting them. */
+  async found(count: number): Promise<void> {
+    const places = await this.#freePlaces(count);
+    for (const place of places) this.members.push(this.#member(place, places, "new"));
+  }
+
+  /** A member that will join `others`, once one of them was told of it by its peer URL. */
+  async prepare(others: readonly Member[]): Promise<Member> {
+    const [place] = await this.#freePlaces(1);
+    if (place === undefined) throw new Error("no place");
+    const member = this.#member(place, [...others, place], "existing");
+    this.members.push(member);
+    return member;
+  }
+
+  async #freePlaces(count: number): Promise<Place[]> {
+    const scheme = (port: "client" | "peer"): string =>
+      this.#options.tls?.includes(port) === true ? "https" : "http";
+    const ports = await freePorts(2 * count);
+    const peerPorts = ports.slice(count);
+    const advertise = this.#options.advertised ?? ((port: number) => Promise.resolve(port));
+    const advertised = await Promise.all(peerPorts.map((port) => advertise(port)));
+    return Array.from({ length: count }, (_, index) => ({
+      index: this.members.length + index,
+      name: `m${this.members.length + index + 1}`,
+      address: `127.0.0.1:${ports[index]}`,
+      clientUrl: `${scheme("client")}://127.0.0.1:${ports[index]}`,
+      listenPeerUrl: `${scheme("peer")}://127.0.0.1:${peerPorts[index]}`,
+      peerUrl: `${scheme("peer")}://127.0.0.1:${advertised[index]}`,
+    }));
+  }
+
+  #member(
+    place: Place,
+    all: readonly Pick<Member, "name" | "peerUrl">[],
+    state: "new" | "existing",
+  ): Member {
+    const { index, name, address, clientUrl, listenPeerUrl, peerUrl } = place;
+    const { flags: more = [], readyText, env = {} } = this.#options;
+    const dataDir = join(this.#root, name);
+    const flags = [
+      `--name=${name}`,
+      `--data-dir=${dataDir}`,
+      `--listen-client-urls=${clientUrl}`,
+      `--advertise-client-urls=${clientUrl}`,
+      `--listen-peer-urls=${listenPeerUrl}`,
+      `--initial-advertise-peer-urls=${peerUrl}`,
+      `--initial-cluster=${all.map((each) => `${each.name}=${each.peerUrl}`).join(",")}`,
+      `--initial-cluster-token=${this.#root.slice(-6)}`,
+      `--initial-cluster-state=${state}`,
+      ...(typeof more === "function" ? more(index) : more),
+    ];
+    return new Member({
+      name,
+      address,
+      peerUrl,
+      dataDir,
+      program: this.#program,
+      flags,
+      env,
+      readyText: readyText?.(index) ?? READY_TEXT,
+    });
   }
 
   get addresses(): string[] {
@@ -124,39 +202,21 @@ export class Cluster {
   }
 }
 
+/** Where a member will be found. */
+interface Place {
+  readonly index: number;
+  readonly name: string;
+  readonly address: string;
+  readonly clientUrl: string;
+  readonly listenPeerUrl: string;
+  /** As others are told. */
+  readonly peerUrl: string;
+}
+
 async function startCluster(program: Program, options: ClusterOptions): Promise<Cluster> {
-  const count = options.members ?? 1;
-  const ports = await freePorts(2 * count);
-  const root = makeTempDir(program.label);
-  const names = Array.from({ length: count }, (_, index) => `m${index + 1}`);
-  const scheme = (port: "client" | "peer") =>
-    options.tls?.includes(port) === true ? "https" : "http";
-  const peerPorts = ports.slice(count);
-  const advertise = options.advertised ?? ((port: number) => Promise.resolve(port));
-  const advertised = await Promise.all(peerPorts.map((port) => advertise(port)));
-  const peerUrl = (port: number | undefined) => `${scheme("peer")}://127.0.0.1:${port}`;
-  const advertisedUrl = (index: number) => peerUrl(advertised[index]);
-  const initialCluster = names.map((name, index) => `${name}=${advertisedUrl(index)}`).join(",");
-  const members = names.map((name, index) => {
-    const address = `127.0.0.1:${ports[index]}`;
-    const flags = [
-      `--name=${name}`,
-      `--data-dir=${join(root, name)}`,
-      `--listen-client-urls=${scheme("client")}://${address}`,
-      `--advertise-client-urls=${scheme("client")}://${address}`,
-      `--listen-peer-urls=${peerUrl(peerPorts[index])}`,
-      `--initial-advertise-peer-urls=${advertisedUrl(index)}`,
-      `--initial-cluster=${initialCluster}`,
-      `--initial-cluster-token=${root.slice(-6)}`,
-      "--initial-cluster-state=new",
-      ...(typeof options.flags === "function" ? options.flags(index) : (options.flags ?? [])),
-    ];
-    const env = options.env ?? {};
-    const readyText = options.readyText?.(index) ?? READY_TEXT;
-    return new Member({ name, address, dataDir: join(root, name), program, flags, env, readyText });
-  });
-  const cluster = new Cluster(program.label, members, root);
-  const starts = await Promise.allSettled(members.map((member) => member.start()));
+  const cluster = new Cluster(program, options);
+  await cluster.found(options.members ?? 1);
+  const starts = await Promise.allSettled(cluster.members.map((member) => member.start()));
   const failed = starts.find((start) => start.status === "rejected");
   if (failed !== undefined) {
     await cluster.stop();

@@ -17,6 +17,8 @@ import {
   type LeaseKeepAliveRequestSchema,
   type LeaseTimeToLiveRequestSchema,
   Maintenance,
+  type MemberAddRequestSchema,
+  type MemberUpdateRequestSchema,
   type PutRequestSchema,
   type RangeRequestSchema,
   type TxnRequestSchema,
@@ -151,6 +153,26 @@ export class EtcdClient {
 
   memberList(options: { linearizable?: boolean } = {}) {
     return this.channel.unary(Cluster.method.memberList, options);
+  }
+
+  memberAdd(request: MessageInitShape<typeof MemberAddRequestSchema>) {
+    return this.channel.unary(Cluster.method.memberAdd, request);
+  }
+
+  memberRemove(ID: bigint) {
+    return this.channel.unary(Cluster.method.memberRemove, { ID });
+  }
+
+  memberUpdate(request: MessageInitShape<typeof MemberUpdateRequestSchema>) {
+    return this.channel.unary(Cluster.method.memberUpdate, request);
+  }
+
+  memberPromote(ID: bigint) {
+    return this.channel.unary(Cluster.method.memberPromote, { ID });
+  }
+
+  moveLeader(targetID: bigint) {
+    return this.channel.unary(Maintenance.method.moveLeader, { targetID });
   }
 
   status() {

@@ -44,7 +44,14 @@ function guard(path: string, method: ProtoMethod, services: Services): ProtoMeth
   };
 }
 
-/** Ends the call with its first request, or without one: doors take no end while they open it. */
+/** Ends the call once its door has opened it. */
 function refusing(end: () => void): StreamHandler<never> {
-  return { receive: end, halfClose: end, drained: () => undefined, closed: () => undefined };
+  let over = false;
+  void Promise.resolve().then(() => {
+    if (!over) end();
+  });
+  const closed = (): void => {
+    over = true;
+  };
+  return { receive: () => undefined, halfClose: () => undefined, drained: () => undefined, closed };
 }

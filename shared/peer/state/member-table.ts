@@ -86,6 +86,16 @@ export function clusterIdOf(backend: BackendReader): bigint | undefined {
   return row === undefined ? undefined : new ByteReader(row).uint64();
 }
 
+/** Whether a store knows its members: one that has joined a cluster doesn't before its first snapshot. */
+export function hasMembers(backend: BackendReader): boolean {
+  let found = false;
+  backend.scan("member", {}, () => {
+    found = true;
+    return false;
+  });
+  return found;
+}
+
 export class MemberTable {
   #members = new Map<bigint, Member>();
   #removed = new Set<bigint>();

@@ -206,6 +206,21 @@ describe("hello", () => {
     expect(b.received).toEqual([]);
   });
 
+  test("of a removed member is refused, and it is told so", async () => {
+    const [a, b] = await startPair();
+    let isRemoved = false;
+    const told: string[] = [];
+    Object.assign(b.inbox, { isRemoved: () => isRemoved });
+    Object.assign(a.inbox, { removed: (by: string) => told.push(by) });
+    // The link that is there ends with the next news of the members.
+    isRemoved = true;
+    b.transport.setPeers([]);
+    await vi.waitFor(() => expect(told).toEqual(["2"]), WAIT);
+    await vi.waitFor(() => expect(told.length).toBeGreaterThan(1), WAIT);
+    a.transport.send("2", [heartbeat(1)]);
+    expect(b.received).toEqual([]);
+  });
+
   test("from a newer connection of the same member replaces the older one", async () => {
     const [a, b] = await startPair();
     const twin = await startMember({ id: 1n });

@@ -29,6 +29,7 @@ test("all methods but Status and Snapshot are refused", async () => {
         const end = (error: unknown): void => void (refusal = error);
         const sink = { send: () => true, end, pause: () => {}, resume: () => {} };
         method.open(sink, PATIENT_CALL).receive(request);
+        await Promise.resolve();
       }
       if (!(refusal instanceof RpcError) || refusal.message !== REFUSED) {
         served.push(`${service}/${name}`);

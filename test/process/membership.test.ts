@@ -1,0 +1,245 @@
+/**
+ * Members come and go, in real processes: a cluster grows and shrinks under load, a removed member
+ * ends by itself and for good, one that can't join says why, and the last of three goes on alone.
+ */
+import { afterEach, describe, expect, test } from "vitest";
+import { errorText, RpcError } from "../../shared/api/errors.ts";
+import { textOf, utf8 } from "../../shared/base/bytes.ts";
+import { startQuorate, type Cluster, type Member } from "../support/cluster.ts";
+import { EtcdClient } from "../support/etcd-client.ts";
+import { GrpcChannel } from "../support/rpc-channel.ts";
+
+/** Changes wait for connections that have lasted 5 s. */
+const CHANGE_MILLISECONDS = 15_000;
+const REMOVED = "the member has been permanently removed from the cluster";
+
+let cluster: Cluster;
+const clients = new Map<Member, EtcdClient>();
+
+afterEach(async () => {
+  for (const client of clients.values()) client.close();
+  clients.clear();
+  await cluster.stop();
+});
+
+function clientOf(member: Member): EtcdClient {
+  const known = clients.get(member);
+  if (known !== undefined) return known;
+  const client = new EtcdClient(new GrpcChannel(member.address));
+  clients.set(member, client);
+  return client;
+}
+
+/** Members that are part of the cluster, as it is changed below. */
+let active: Member[] = [];
+
+async function start(members: number, env: Readonly<Record<string, string>> = {}): Promise<void> {
+  cluster = await startQuorate({ members, env });
+  active = [...cluster.members];
+}
+
+function first(): Member {
+  const [member] = active;
+  if (member === undefined) throw new Error("no member is left");
+  return member;
+}
+
+async function idOf(member: Member): Promise<bigint> {
+  const { header } = await clientOf(member).status();
+  if (header === undefined) throw new Error("a status without a header");
+  return header.memberId;
+}
+
+/** Again until the members have been connected for long enough. */
+async function whenHealthy<Answer>(change: () => Promise<Answer>): Promise<Answer> {
+  const until = performance.now() + CHANGE_MILLISECONDS;
+  for (;;) {
+    try {
+      return await change();
+    } catch (error) {
+      const waits =
+        error instanceof RpcError &&
+        [errorText("unhealthy"), errorText("memberNotEnoughStarted")].includes(error.message);
+      if (!waits || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
+async function grow(isLearner = false): Promise<Member> {
+  const member = await cluster.prepare(active);
+  const asked = clientOf(first());
+  await whenHealthy(() => asked.memberAdd({ peerURLs: [member.peerUrl], isLearner }));
+  await member.start();
+  active.push(member);
+  return member;
+}
+
+async function shrink(leaving: Member): Promise<void> {
+  const id = await idOf(leaving);
+  active = active.filter((each) => each !== leaving);
+  const asked = clientOf(first());
+  await whenHealthy(() => asked.memberRemove(id));
+  await leaving.child.ended();
+  expect(leaving.child.exitCode).toBe(0);
+  expect(leaving.child.log).toContain(REMOVED);
+}
+
+/** Writes keys, each once, at members that are active, and notes what was acknowledged. */
+class Load {
+  readonly acknowledged = new Map<string, string>();
+  readonly #stop = new AbortController();
+  readonly #writers = [0, 1, 2, 3].map((writer) => this.#write(writer));
+
+  async #write(writer: number): Promise<void> {
+    for (let count = 0; !this.#stop.signal.aborted; count += 1) {
+      const [key, value] = [`w${writer}/${count}`, String(count)];
+      const member = active[(writer + count) % active.length];
+      try {
+        if (member === undefined) throw new Error("no member is left");
+        await clientOf(member).put({ key: utf8(key), value: utf8(value) });
+        this.acknowledged.set(key, value);
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all(this.#writers);
+  }
+}
+
+/** Each active member answers a linearizable read, at once. */
+async function expectReads(): Promise<void> {
+  for (const member of active) await clientOf(member).range({ key: utf8("any") });
+}
+
+async function stored(member: Member): Promise<Map<string, string>> {
+  const { kvs } = await clientOf(member).range({ key: utf8("w"), rangeEnd: utf8("x") });
+  return new Map(kvs.map(({ key, value }) => [textOf(key), textOf(value)]));
+}
+
+test("1, 3, 5, 3, 1 members under load, with a kill -9: nothing acknowledged is lost", async () => {
+  await start(1);
+  const load = new Load();
+  try {
+    await grow();
+    await grow();
+    await expectReads();
+    const victim = active[1] as Member;
+    active.splice(1, 1);
+    await victim.kill();
+    await victim.start();
+    active.push(victim);
+    await grow();
+    await grow();
+    expect(active).toHaveLength(5);
+    await expectReads();
+    await shrink(active[4] as Member);
+    await shrink(active[0] as Member);
+    await expectReads();
+    await shrink(active[2] as Member);
+    await shrink(active[0] as Member);
+    await expectReads();
+  } finally {
+    await load.stop();
+  }
+  const { members } = await clientOf(first()).memberList({ linearizable: true });
+  expect(members).toHaveLength(1);
+  expect(load.acknowledged.size).toBeGreaterThan(500);
+  const present = await stored(first());
+  const lost = [...load.acknowledged].filter(([key, value]) => present.get(key) !== value);
+  expect(lost).toEqual([]);
+}, 60_000);
+
+test("a learner is promoted; it serves only what a learner may", async () => {
+  await start(1);
+  await clientOf(first()).put({ key: utf8("key"), value: utf8("value") });
+  const learner = await grow(true);
+  const client = clientOf(learner);
+  const refusal = errorText("notSupportedForLearner");
+  await expect(client.range({ key: utf8("key") })).rejects.toThrow(refusal);
+  await expect(client.memberList()).rejects.toThrow(refusal);
+  await expect(client.healthCheck()).rejects.toThrow(refusal);
+  expect(await client.watch().end()).toMatchObject({ message: refusal });
+  const { kvs } = await client.range({ key: utf8("key"), serializable: true });
+  expect(kvs).toHaveLength(1);
+  expect((await client.status()).isLearner).toBe(true);
+  const metrics = async () => (await fetch(`http://${learner.address}/metrics`)).text();
+  expect(await metrics()).toMatch(/^etcd_server_is_learner 1$/m);
+  await clientOf(first()).memberPromote(await idOf(learner));
+  await expect.poll(async () => (await client.status()).isLearner).toBe(false);
+  expect(await metrics()).toMatch(/^etcd_server_is_learner 0$/m);
+  await client.put({ key: utf8("key"), value: utf8("by a voter") });
+});
+
+test("a removed member doesn't start again with its data; emptied and added anew it joins", async () => {
+  await start(3);
+  const leaving = active[2] as Member;
+  await shrink(leaving);
+  const { code, log } = await leaving.startAndEnd();
+  expect(code).toBe(1);
+  expect(log).toContain("permanently removed");
+  await clientOf(first()).put({ key: utf8("key"), value: utf8("value") });
+  const anew = await grow();
+  const { kvs } = await clientOf(anew).range({ key: utf8("key") });
+  expect(kvs).toHaveLength(1);
+});
+
+describe("joining is refused", () => {
+  async function refused(member: Member): Promise<string> {
+    const { code, log } = await member.startAndEnd();
+    expect(code).toBe(1);
+    return log;
+  }
+
+  test("to one that was not added, or that lists too few", async () => {
+    await start(1);
+    expect(await refused(await cluster.prepare(active))).toContain("member count is unequal");
+    await clientOf(first()).memberAdd({ peerURLs: ["http://127.0.0.1:1"], isLearner: true });
+    expect(await refused(await cluster.prepare(active))).toContain(
+      "has no entry with the peer URLs of member",
+    );
+  });
+
+  test("when nobody answers", async () => {
+    await start(1);
+    const member = await cluster.prepare(active);
+    await first().kill();
+    const log = await refused(member);
+    expect(log).toContain("could not retrieve cluster information from the given URLs");
+    expect(log).toContain("ECONNREFUSED");
+  });
+
+  test("without the members' secret, which is all that is asked for otherwise", async () => {
+    await start(1, { QUORATE_PEER_SECRET: "one" });
+    const answer = await fetch(`${first().peerUrl}/members`);
+    expect(answer.status).toBe(401);
+    const joined = await grow(true);
+    expect((await clientOf(joined).status()).isLearner).toBe(true);
+  });
+});
+
+test("--force-new-cluster: the last of three keeps all data, and grows again", async () => {
+  await start(3);
+  for (let count = 0; count < 100; count += 1) {
+    await clientOf(active[count % 3] as Member).put({ key: utf8(`w${count}`), value: utf8("v") });
+  }
+  await Promise.all(active.map((member) => member.kill()));
+  active = active.slice(2);
+  await first().start({ ETCD_FORCE_NEW_CLUSTER: "true" });
+  const { members } = await clientOf(first()).memberList({ linearizable: true });
+  expect(members).toHaveLength(1);
+  expect((await stored(first())).size).toBe(100);
+  // The next start is an ordinary one, with its old flags.
+  await first().stop();
+  await first().start();
+  await grow();
+  expect((await stored(active[1] as Member)).size).toBe(100);
+  // The dead are out, and learn it when they come back.
+  const { code, log } = await (cluster.members[0] as Member).startAndEnd();
+  expect(code).toBe(0);
+  expect(log).toContain(REMOVED);
+});
