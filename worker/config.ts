@@ -5,6 +5,7 @@
 import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import { Endpoints } from "../shared/client/endpoints.ts";
+import type { PeerStub } from "./durable/stub-transport.ts";
 import { WriteLanes } from "../shared/client/write-lanes.ts";
 
 /** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
@@ -39,6 +40,11 @@ export interface EdgeEnv {
   readonly QUORATE_TIMEOUT_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
+  /** The voters of a serverless cluster: then QUORATE_PEERS is not needed. */
+  readonly PEER?: { getByName(name: string): PeerStub & { fetch: typeof fetch } };
+  readonly QUORATE_CLUSTER?: string;
+  readonly QUORATE_VOTERS?: string;
+  readonly QUORATE_TICK_MS?: string;
   readonly LEASE_HUB?: { getByName(name: string): LeaseHubStub };
 }
 

@@ -8,7 +8,7 @@ import { LIMITS } from "../../shared/base/limits.ts";
 import type { Message } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
 import type { PeerFrame } from "../../shared/wire/peer-codec.ts";
-import { messageBytesMax } from "../../shared/wire/raft-codec.ts";
+import { messageBatches } from "../../shared/wire/raft-codec.ts";
 import { dial } from "./dialler.ts";
 import type { DialOptions } from "./dialler.ts";
 import { CLOSE } from "./frame-socket.ts";
@@ -91,7 +91,7 @@ export class MessageLink {
     if (link === undefined || link.bufferedBytes > LIMITS.peerSendBufferBytesMax) {
       return this.#options.onUnreachable();
     }
-    for (const batch of batchesOf(messages)) link.send({ kind: "messages", messages: batch });
+    for (const batch of messageBatches(messages)) link.send({ kind: "messages", messages: batch });
   }
 
   #dial(): void {
@@ -142,18 +142,4 @@ export class MessageLink {
     }
     this.#calls.clear();
   }
-}
-
-/** Cuts messages into frames: each is complete once it holds `peerBatchBytesMax`. */
-function* batchesOf(messages: readonly Message[]): Generator<readonly Message[]> {
-  let start = 0;
-  let bytes = 0;
-  for (const [position, message] of messages.entries()) {
-    bytes += messageBytesMax(message);
-    if (bytes < LIMITS.peerBatchBytesMax) continue;
-    yield messages.slice(start, position + 1);
-    start = position + 1;
-    bytes = 0;
-  }
-  if (start < messages.length) yield start === 0 ? messages : messages.slice(start);
 }

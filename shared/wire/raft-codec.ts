@@ -24,6 +24,7 @@ import { assert } from "../base/assert.ts";
 import { ByteReader } from "../base/byte-reader.ts";
 import { ByteWriter } from "../base/byte-writer.ts";
 import type { Bytes } from "../base/bytes.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Entry, Membership, Message, NodeId, ProposedEntry } from "../raft/types.ts";
 import { encodeInt64, uint64Of } from "./cbor-fields.ts";
 import { WireError } from "./cbor.ts";
@@ -45,6 +46,20 @@ export function messageBytesMax(message: Message): number {
     bytes += members * 9;
   }
   return bytes;
+}
+
+/** Cuts messages into what one frame carries: each is complete once it holds `peerBatchBytesMax`. */
+export function* messageBatches(messages: readonly Message[]): Generator<readonly Message[]> {
+  let start = 0;
+  let bytes = 0;
+  for (const [position, message] of messages.entries()) {
+    bytes += messageBytesMax(message);
+    if (bytes < LIMITS.peerBatchBytesMax) continue;
+    yield messages.slice(start, position + 1);
+    start = position + 1;
+    bytes = 0;
+  }
+  if (start < messages.length) yield start === 0 ? messages : messages.slice(start);
 }
 
 /** The message as a value for `encodeCbor`. */
@@ -158,12 +173,7 @@ function readAppend(fields: FieldReader, { from, to, term }: Envelope): Message 
   const previousIndex = fields.count();
   const previousTerm = fields.count();
   const commit = fields.count();
-  const entries: Entry[] = [];
-  let index = previousIndex;
-  unpack(fields.bytes(), (entryTerm, kind, data) => {
-    index += 1;
-    entries.push({ term: entryTerm, index, kind, data });
-  });
+  const entries = unpackEntries(fields.bytes(), previousIndex + 1);
   return { type: "append", from, to, term, previousIndex, previousTerm, commit, entries };
 }
 
@@ -199,13 +209,23 @@ function nodeId(value: unknown): NodeId {
 
 const writer = new ByteWriter();
 
-function packEntries(entries: readonly (Entry | ProposedEntry)[]): Bytes {
+/** Entries as one byte string, in the layout above. Logs store them so too. */
+export function packEntries(entries: readonly (Entry | ProposedEntry)[]): Bytes {
   for (const entry of entries) {
     writer.varint("term" in entry ? entry.term : 0);
     writer.byte(entry.kind === "normal" ? 0 : 1);
     writer.bytes(entry.data);
   }
   return writer.finish();
+}
+
+/** The entries of a byte string, of which the first has the index `first`. Throws `WireError`. */
+export function unpackEntries(packed: Bytes, first: number): Entry[] {
+  const entries: Entry[] = [];
+  unpack(packed, (term, kind, data) => {
+    entries.push({ index: first + entries.length, term, kind, data });
+  });
+  return entries;
 }
 
 function unpackProposals(packed: Bytes): ProposedEntry[] {

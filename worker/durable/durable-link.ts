@@ -1,0 +1,90 @@
+/**
+ * The link at a peer in a Durable Object: `/link` by WebSocket or POST. Only the Worker beside it can
+ * call here, and it has let its caller in.
+ */
+import { LIMITS } from "../../shared/base/limits.ts";
+import type { Bytes } from "../../shared/base/bytes.ts";
+import { exchangeLink } from "../../shared/peer/link-exchange.ts";
+import { serveLink } from "../../shared/peer/link-service.ts";
+import { WireError } from "../../shared/wire/cbor.ts";
+import { joinBatches } from "../../shared/wire/link-codec.ts";
+import { readBody } from "../params.ts";
+import { HttpError, problemResponse } from "../problem.ts";
+import type { PeerNode } from "./peer-node.ts";
+
+/** How often a link that reads slowly is looked at again. */
+const SLOW_LOOK_MILLISECONDS = 50;
+
+export async function serveDurableLink(node: PeerNode, request: Request): Promise<Response> {
+  try {
+    if (!new URL(request.url).pathname.endsWith("/link")) {
+      throw new HttpError(501, "a peer in a Durable Object serves the link alone");
+    }
+    if (request.headers.get("upgrade")?.toLowerCase() === "websocket") return upgrade(node);
+    return await exchange(node, await readBody(request, LIMITS.frameBytesMax));
+  } catch (error) {
+    return problemResponse(error);
+  }
+}
+
+const optionsOf = ({ clusterId, memberId }: PeerNode) => ({
+  clusterId,
+  memberId,
+  accepts: () => true,
+});
+
+const defer = (callback: () => void): void => void setTimeout(callback, 0);
+
+async function exchange(node: PeerNode, body: Bytes): Promise<Response> {
+  const options = { ...optionsOf(node), defer };
+  try {
+    const batches = await exchangeLink(node.peer.services, body, options).answer;
+    node.fence.pass();
+    const headers = { "content-type": "application/cbor", "cache-control": "no-store" };
+    return new Response(joinBatches(batches), { headers });
+  } catch (error) {
+    if (error instanceof WireError) throw new HttpError(400, error.message);
+    throw error;
+  }
+}
+
+function upgrade(node: PeerNode): Response {
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.binaryType = "arraybuffer";
+  server.accept();
+  let isFull = false;
+  const look = (): void => {
+    if (server.bufferedAmount > LIMITS.linkUnsentBytesSlow / 2) {
+      setTimeout(look, SLOW_LOOK_MILLISECONDS);
+      return;
+    }
+    isFull = false;
+    session.drained();
+  };
+  const session = serveLink(
+    node.peer.services,
+    {
+      send(batch) {
+        node.fence.pass();
+        server.send(batch);
+        if (server.bufferedAmount > LIMITS.linkUnsentBytesMax)
+          server.close(1013, "reads too slowly");
+        if (!isFull && server.bufferedAmount > LIMITS.linkUnsentBytesSlow) {
+          isFull = true;
+          setTimeout(look, SLOW_LOOK_MILLISECONDS);
+        }
+        return !isFull;
+      },
+      close: (code, reason) => server.close(code, reason),
+      defer,
+    },
+    { ...optionsOf(node), push: true },
+  );
+  server.addEventListener("message", ({ data }) => {
+    if (data instanceof ArrayBuffer) session.receive(new Uint8Array(data));
+    else server.close(1003, "frames are binary");
+  });
+  server.addEventListener("close", () => session.closed());
+  server.addEventListener("error", () => session.closed());
+  return new Response(null, { status: 101, webSocket: client });
+}

@@ -1,0 +1,30 @@
+/**
+ * A superseded incarnation of a Durable Object may go on answering from memory: the platform checks
+ * that an object is the only one at an event's start and at storage access alone. So whatever leaves
+ * a peer - a vote, an acknowledgement, a heartbeat, an answer to a client - leaves a turn that also
+ * wrote storage: the output gate holds it back until that write is durable, and the write of an
+ * incarnation that was superseded never is.
+ */
+import { consume, type Sql } from "./sql.ts";
+
+export class Fence {
+  readonly #sql: Sql;
+  #isWritten = false;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+    consume(sql.exec("CREATE TABLE IF NOT EXISTS fence (one INTEGER PRIMARY KEY, turns INTEGER)"));
+    consume(sql.exec("INSERT OR IGNORE INTO fence VALUES (1, 0)"));
+  }
+
+  /** To be called in the turn in which something leaves, before it does. One row a turn at most. */
+  pass(): void {
+    if (this.#isWritten) return;
+    consume(this.#sql.exec("UPDATE fence SET turns = turns + 1"));
+    this.#isWritten = true;
+    // The end of this turn at the latest: what follows an await may be a turn of its own.
+    queueMicrotask(() => {
+      this.#isWritten = false;
+    });
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * A peer over a Durable Object's storage and stubs, free of the platform's classes: `PeerObject` runs
+ * it in workerd, and tests run it on Node, two incarnations of one member included.
+ */
+import { LIMITS } from "../../shared/base/limits.ts";
+import type { Peer } from "../../shared/peer/peer.ts";
+import type { LogLevel } from "../../shared/peer/host.ts";
+import { startPeer } from "../../shared/peer/start-peer.ts";
+import { createDurableHost, steadyNow } from "./durable-host.ts";
+import { Fence } from "./fence.ts";
+import { DURABLE_REQUEST_BYTES_MAX } from "./sql-backend.ts";
+import type { Sql } from "./sql.ts";
+import { StubTransport, type PeerStub } from "./stub-transport.ts";
+import type { Voters } from "./voters.ts";
+
+export interface PeerNodeOptions {
+  readonly sql: Sql;
+  readonly voters: Voters;
+  /** The name of this one among them. */
+  readonly name: string;
+  stubOf(name: string): PeerStub;
+  readonly tickMilliseconds: number;
+  readonly report: (
+    level: LogLevel,
+    message: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ) => void;
+  /** The object must start anew. */
+  readonly onFatal: (error: Error) => void;
+}
+
+export interface PeerNode {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly peer: Peer;
+  readonly fence: Fence;
+  /** What the other members call. */
+  readonly receiver: PeerStub;
+}
+
+/** Of watches that ask for progress: etcd's default. */
+const PROGRESS_NOTIFY_MILLISECONDS = 600_000;
+
+/** Log entries between cuts, and kept behind: fewer than on Node, as all of it is paid for. */
+const COMPACT_LOG_EVERY = 2000;
+const CATCH_UP_ENTRIES = 1000;
+
+export function startPeerNode(options: PeerNodeOptions): PeerNode {
+  const { sql, voters, name } = options;
+  const own = voters.members.find((member) => member.name === name);
+  if (own === undefined) throw new Error(`${name} is none of the cluster's voters`);
+  const names = new Map(voters.members.map((member) => [String(member.id), member.name]));
+  const fence = new Fence(sql);
+  const now = steadyNow(() => Date.now());
+  const transport = new StubTransport({
+    memberId: own.id,
+    fence,
+    now,
+    stubOf: (id) => {
+      const to = names.get(id);
+      return to === undefined ? undefined : options.stubOf(to);
+    },
+  });
+  const { report, onFatal } = options;
+  const host = createDurableHost({ sql, transport, now, report, onFatal });
+  const peer = startPeer(host, {
+    clusterId: voters.clusterId,
+    memberId: own.id,
+    name,
+    clientUrls: own.peerUrls,
+    bootstrapMembers: voters.members,
+    tickMilliseconds: options.tickMilliseconds,
+    electionTicks: LIMITS.electionTicks,
+    requestBytesMax: DURABLE_REQUEST_BYTES_MAX,
+    txnOpsMax: LIMITS.txnOpsMax,
+    quotaBytes: LIMITS.quotaBytes,
+    compactLogEvery: COMPACT_LOG_EVERY,
+    catchUpEntries: CATCH_UP_ENTRIES,
+    progressNotifyMilliseconds: PROGRESS_NOTIFY_MILLISECONDS,
+  });
+  return {
+    clusterId: voters.clusterId,
+    memberId: own.id,
+    peer,
+    fence,
+    receiver: transport.receiver,
+  };
+}
