@@ -5,7 +5,10 @@
 import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import { Endpoints } from "../shared/client/endpoints.ts";
-import type { PeerStub } from "./durable/stub-transport.ts";
+import { serverlessOf, voterUrls } from "./durable/serverless-config.ts";
+import type { ServerlessEnv } from "./durable/serverless-config.ts";
+import { platformOf } from "./platform.ts";
+import type { EdgePlatform } from "./platform.ts";
 import { WriteLanes } from "../shared/client/write-lanes.ts";
 
 /** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
@@ -26,7 +29,7 @@ export type HubAnswer =
     }
   | { readonly ok: false; readonly status: string; readonly message: string };
 
-export interface EdgeEnv {
+export interface EdgeEnv extends ServerlessEnv {
   /** Base URLs of the peers' client ports, separated by commas. */
   readonly QUORATE_PEERS?: string;
   /**
@@ -40,11 +43,6 @@ export interface EdgeEnv {
   readonly QUORATE_TIMEOUT_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
-  /** The voters of a serverless cluster: then QUORATE_PEERS is not needed. */
-  readonly PEER?: { getByName(name: string): PeerStub & { fetch: typeof fetch } };
-  readonly QUORATE_CLUSTER?: string;
-  readonly QUORATE_VOTERS?: string;
-  readonly QUORATE_TICK_MS?: string;
   readonly LEASE_HUB?: { getByName(name: string): LeaseHubStub };
 }
 
@@ -57,6 +55,7 @@ export interface EdgeConfig {
   readonly origins: readonly string[];
   readonly timeoutMilliseconds: number;
   readonly hubs: readonly string[];
+  readonly platform: EdgePlatform;
 }
 
 const known = new Map<string, EdgeConfig>();
@@ -74,13 +73,16 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_ORIGINS,
     QUORATE_TIMEOUT_MS,
     QUORATE_HUB_SHARDS,
+    env.QUORATE_CLUSTER,
+    env.QUORATE_VOTERS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
-  const peers = listOf(QUORATE_PEERS);
-  if (peers.length === 0) {
+  const named = listOf(QUORATE_PEERS);
+  if (named.length === 0 && env.PEER === undefined) {
     throw misconfigured("QUORATE_PEERS names no peer: set it to http://host:2379,...");
   }
+  const peers = named.length > 0 ? named : voterUrls(serverlessOf(env));
   const shards = numberOf("QUORATE_HUB_SHARDS", QUORATE_HUB_SHARDS, { usual: 1, max: 1024 });
   const config: EdgeConfig = {
     endpoints: new Endpoints(peers),
@@ -92,6 +94,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
       usual: LIMITS.edgeTimeoutMilliseconds,
       max: LIMITS.edgeTimeoutMillisecondsMax,
     }),
+    platform: platformOf(env),
     hubs: Array.from({ length: shards }, (_, shard) => `leases:${shard}`),
   };
   // A deployment has one configuration; tests have a few. Nothing grows with requests.

@@ -6,35 +6,23 @@
  * ends, so does the other: who watches begins anew where it was.
  */
 import { RpcError } from "../shared/api/errors.ts";
-import type { Bytes } from "../shared/base/bytes.ts";
-import type { SocketLike } from "../shared/client/platform.ts";
 import { forwardedAuthorization, socketToken } from "./access.ts";
 import type { EdgeConfig } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { metadataOf } from "./gateway.ts";
 import { HttpError } from "./problem.ts";
-
-/** What workerd adds to the platform; frames are text mostly. */
-interface ServerSocket extends Omit<SocketLike, "send"> {
-  accept(): void;
-  send(data: Bytes | string): void;
-}
-interface WorkerdGlobals {
-  readonly WebSocketPair?: new () => { 0: SocketLike; 1: ServerSocket };
-}
-type UpgradeAnswer = Response & { readonly webSocket?: ServerSocket | null };
-
-const globals = globalThis as unknown as WorkerdGlobals;
+import { workerd } from "./workerd.ts";
+import type { ServerSocket, UpgradeAnswer } from "./workerd.ts";
 
 /** Codes that say that none came: they may not be sent on. */
 const UNSENDABLE_CODES: ReadonlySet<number> = new Set([1004, 1005, 1006, 1015]);
 
 export async function upgradeGateway({ request, config }: Exchange): Promise<Response> {
-  if (globals.WebSocketPair === undefined) {
+  if (workerd.WebSocketPair === undefined) {
     throw new HttpError(501, "this runtime has no WebSockets for the edge: ask a peer's gateway");
   }
   const peer = await openAtPeer(request, config);
-  const { 0: client, 1: server } = new globals.WebSocketPair();
+  const { 0: client, 1: server } = new workerd.WebSocketPair();
   server.accept();
   peer.accept();
   relay(server, peer);
@@ -68,7 +56,7 @@ async function openAtPeer(request: Request, config: EdgeConfig): Promise<ServerS
     const aborter = new AbortController();
     const timer = setTimeout(() => aborter.abort(), timeoutMilliseconds / endpoints.count);
     try {
-      const answer: UpgradeAnswer = await fetch(peer + pathname, {
+      const answer: UpgradeAnswer = await config.platform.request(peer + pathname, {
         headers: upgradeHeaders(request, config),
         signal: aborter.signal,
       });

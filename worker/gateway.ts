@@ -75,7 +75,7 @@ export async function sendToPeer(config: EdgeConfig, request: PeerRequest): Prom
     try {
       if (request.write) {
         // Nothing is at stake yet: a peer that doesn't answer this is left for the next one.
-        const probe = await head(`${peer}/version`, { method: "GET" }, rest);
+        const probe = await head(config, `${peer}/version`, { method: "GET" }, rest);
         await probe.body?.cancel();
       }
     } catch (error) {
@@ -87,6 +87,7 @@ export async function sendToPeer(config: EdgeConfig, request: PeerRequest): Prom
       const body = Uint8Array.from(request.body);
       const init = { method: "POST", headers: request.headers, body };
       const answer = await head(
+        config,
         peer + request.path,
         init,
         request.write ? deadline - Date.now() : rest,
@@ -106,14 +107,19 @@ export async function sendToPeer(config: EdgeConfig, request: PeerRequest): Prom
 }
 
 /** The response once its head is there; the time runs for the head alone. */
-async function head(url: string, init: RequestInit, milliseconds: number): Promise<Response> {
+async function head(
+  { platform }: EdgeConfig,
+  url: string,
+  init: RequestInit,
+  milliseconds: number,
+): Promise<Response> {
   const aborter = new AbortController();
   const timer = setTimeout(
     () => aborter.abort(new Error("no answer in time")),
     Math.max(1, milliseconds),
   );
   try {
-    return await fetch(url, { ...init, signal: aborter.signal });
+    return await platform.request(url, { ...init, signal: aborter.signal });
   } finally {
     clearTimeout(timer);
   }

@@ -24,20 +24,7 @@ import { sendToPeer } from "./gateway.ts";
 import { answerKeepAlive } from "./link-renewals.ts";
 import { readBody } from "./params.ts";
 import { HttpError } from "./problem.ts";
-
-/**
- * What workerd adds to the platform: a pair of joined sockets, one of which a response hands to the
- * client.
- */
-interface ServerSocket extends SocketLike {
-  accept(): void;
-}
-interface WorkerdGlobals {
-  readonly WebSocketPair?: new () => { 0: SocketLike; 1: ServerSocket };
-  readonly WebSocket: new (url: string) => SocketLike;
-}
-
-const globals = globalThis as unknown as WorkerdGlobals;
+import { workerd } from "./workerd.ts";
 
 export async function proxyLink(exchange: Exchange): Promise<Response> {
   const { request } = exchange;
@@ -81,13 +68,13 @@ function checkHello({ config }: Exchange, frame: LinkCallFrame | undefined): voi
 }
 
 function upgrade(exchange: Exchange): Response {
-  if (globals.WebSocketPair === undefined) {
+  if (workerd.WebSocketPair === undefined) {
     throw new HttpError(
       501,
       "this runtime has no WebSockets for the edge: open the link at a peer",
     );
   }
-  const { 0: client, 1: server } = new globals.WebSocketPair();
+  const { 0: client, 1: server } = new workerd.WebSocketPair();
   server.binaryType = "arraybuffer";
   server.accept();
   new LinkRelay(exchange, server).start();
@@ -120,14 +107,14 @@ class LinkRelay {
 
   /** No frame was sent anywhere yet, so every peer may be tried. */
   #dial(attempt: number): void {
-    const { endpoints } = this.#exchange.config;
+    const { endpoints, platform } = this.#exchange.config;
     if (this.#ended) return;
     if (attempt >= endpoints.count) {
       this.#end(1013, "no peer can be reached: try again");
       return;
     }
     const endpoint = endpoints.current;
-    const peer = new globals.WebSocket(socketUrl(endpoint));
+    const peer = platform.openSocket(socketUrl(endpoint));
     peer.binaryType = "arraybuffer";
     this.#peer = peer;
     let given = false;

@@ -6,7 +6,6 @@
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "../shared/client/caller.ts";
 import { LinkCaller } from "../shared/client/link-caller.ts";
 import type { CallerOptions } from "../shared/client/link-caller.ts";
-import { defaultPlatform } from "../shared/client/platform.ts";
 import type { ClientPlatform } from "../shared/client/platform.ts";
 import { PostCaller } from "../shared/client/post-caller.ts";
 import { KeySpace } from "../shared/client/keys.ts";
@@ -27,15 +26,8 @@ import type { EdgeConfig } from "./config.ts";
 import { servedBy } from "./served.ts";
 import type { Served } from "./served.ts";
 
-let shared: ClientPlatform | undefined;
-
-/** One clock for all requests, so that what one learnt of a peer serves the next. */
-function sharedPlatform(): ClientPlatform {
-  shared ??= defaultPlatform();
-  return shared;
-}
-
 export class Upstream implements Caller {
+  readonly platform: ClientPlatform;
   readonly #options: CallerOptions;
   readonly #posts: PostCaller;
   #link: LinkCaller | undefined;
@@ -45,10 +37,11 @@ export class Upstream implements Caller {
   #demandedCluster: bigint | undefined;
 
   constructor(config: EdgeConfig) {
+    this.platform = config.platform;
     this.#options = {
       endpoints: config.endpoints,
       lanes: config.lanes,
-      platform: sharedPlatform(),
+      platform: config.platform,
       role: "edge",
       token: config.secret ?? "",
       timeoutMilliseconds: config.timeoutMilliseconds,
@@ -99,7 +92,7 @@ export class Upstream implements Caller {
 
 /** The store over an upstream, with values as bytes. */
 export function storeOver(upstream: Upstream): Store<Bytes> {
-  const platform = sharedPlatform();
+  const { platform } = upstream;
   const leases = new LeaseKeeper(upstream, platform);
   return new Store({ caller: upstream, platform, leases }, { space: new KeySpace(), codec: bytes });
 }

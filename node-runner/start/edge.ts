@@ -20,8 +20,8 @@ export interface RunningEdge {
 
 export interface EdgeOptions {
   readonly port: number;
-  /** Base URLs of the peers' client ports. */
-  readonly peers: readonly string[];
+  /** Base URLs of the peers' client ports; "durable": the Worker's own Durable Objects are the peers. */
+  readonly peers: readonly string[] | "durable";
   readonly dataDir: string;
   /** Further variables of the Worker, as `worker/config.ts` names them. */
   readonly variables?: Readonly<Record<string, string>>;
@@ -32,7 +32,12 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
   // Neither asks anybody or tells anybody anything: there may be no network.
   process.env["WRANGLER_SEND_METRICS"] = "false";
   const ours = SIGNALS.map((signal) => process.listeners(signal));
-  const { workerOptions, main } = miniflareWorkerOptions(CONFIG);
+  const { peers } = options;
+  const isServerless = peers === "durable";
+  const { workerOptions, main } = miniflareWorkerOptions(
+    CONFIG,
+    isServerless ? "serverless" : undefined,
+  );
   if (main === undefined) throw new Error(`${CONFIG} names no main`);
   const bindings = workerOptions.bindings as Readonly<Record<string, string>>;
   const worker = new Miniflare(
@@ -47,7 +52,11 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
           ...workerOptions,
           name: "edge",
           modules: [{ type: "ESModule", path: "index.js", contents: await bundle(main) }],
-          bindings: { ...bindings, ...options.variables, QUORATE_PEERS: options.peers.join(",") },
+          bindings: {
+            ...bindings,
+            ...options.variables,
+            ...(isServerless ? {} : { QUORATE_PEERS: peers.join(",") }),
+          },
         },
       ],
     }),
@@ -72,7 +81,7 @@ async function bundle(entry: string): Promise<string> {
     format: "esm",
     target: "es2024",
     conditions: ["workerd", "worker", "browser"],
-    external: ["cloudflare:*"],
+    external: ["cloudflare:*", "node:*"],
     logLevel: "silent",
   });
   const [file] = outputFiles;

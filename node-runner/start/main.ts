@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { onParentGone } from "../parent-pipe.ts";
 import type { RunningEdge } from "./edge.ts";
 import { MemberProcess } from "./member.ts";
@@ -15,6 +16,9 @@ import {
   type StartOptions,
 } from "./options.ts";
 import { isPortFree } from "./ports.ts";
+
+/** By then voters that can reach each other have elected one of them many times over. */
+const ELECTION_MILLISECONDS = 60_000;
 
 const ROOT = resolve(import.meta.dirname, "..", "..");
 
@@ -87,7 +91,11 @@ async function startAll(options: StartOptions, running: Running): Promise<void> 
   const dataDir = resolve(ROOT, options.dataDir);
   const logDir = join(dataDir, "log");
   mkdirSync(logDir, { recursive: true });
-  say(`quorate: starting ${options.members.length} peer(s), data in ${options.dataDir}`);
+  const peers =
+    options.voters === undefined
+      ? `${options.members.length} peer(s)`
+      : `${options.voters} peer(s) in Durable Objects`;
+  say(`quorate: starting ${peers}, data in ${options.dataDir}`);
   for (const member of options.members) {
     const started = new MemberProcess({
       name: member.name,
@@ -123,12 +131,27 @@ async function startLocalEdge(
 ): Promise<void> {
   // Loaded only now: wrangler is large, and help or a refusal shouldn't wait for it.
   const { startEdge } = await import("./edge.ts");
+  const { voters, members } = options;
   running.edge = await startEdge({
     port,
-    peers: options.members.map(clientUrl),
-    dataDir: join(resolve(ROOT, options.dataDir), "edge"),
+    peers: voters === undefined ? members.map(clientUrl) : "durable",
+    variables: voters === undefined ? {} : { QUORATE_VOTERS: String(voters) },
+    dataDir: join(resolve(ROOT, options.dataDir), voters === undefined ? "edge" : "serverless"),
   });
+  if (voters !== undefined) await healthy(port, running);
   say(`quorate: the edge worker serves on http://127.0.0.1:${port}`);
+}
+
+/** Waits until the voters in the edge have a leader. */
+async function healthy(port: number, running: Running): Promise<void> {
+  const until = Date.now() + ELECTION_MILLISECONDS;
+  while (!running.isStopping) {
+    const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+    await answer?.body?.cancel();
+    if (answer?.status === 200) return;
+    if (Date.now() > until) throw new Error("the voters in the edge worker elect no leader");
+    await sleep(100);
+  }
 }
 
 function clientUrl(member: MemberPorts): string {
@@ -149,24 +172,23 @@ function memberFlags(member: MemberPorts, options: StartOptions, dataDir: string
   ];
 }
 
-function introduction(options: StartOptions): string {
-  const endpoints = options.members.map((member) => `127.0.0.1:${member.clientPort}`).join(",");
+function introduction({ members, edgePort }: StartOptions): string {
+  const edge = `http://127.0.0.1:${edgePort}`;
+  const to = members[0] === undefined ? { edge } : { endpoints: [clientUrl(members[0])] };
   const client =
-    `import { connect } from "quorate/client"; const store = connect({ endpoints: ["${clientUrl(options.members[0] as MemberPorts)}"] }); ` +
+    `import { connect } from "quorate/client"; const store = connect(${JSON.stringify(to)}); ` +
     'await store.put("greeting", "hello"); console.log((await store.get("greeting")).value); await store.close()';
   const lines = ["", "Try:"];
-  if (options.edgePort !== undefined) {
-    const edge = `http://127.0.0.1:${options.edgePort}`;
+  if (edgePort !== undefined) {
     lines.push(
       `  curl -X PUT --data hello '${edge}/kv?key=greeting' && curl '${edge}/kv?key=greeting'`,
     );
   }
-  lines.push(
-    `  ETCDCTL_API=3 etcdctl --endpoints=${endpoints} put greeting hello`,
-    `  npx node --input-type=module -e '${client}'`,
-    "  npm test",
-    "",
-  );
+  if (members.length > 0) {
+    const endpoints = members.map((member) => `127.0.0.1:${member.clientPort}`).join(",");
+    lines.push(`  ETCDCTL_API=3 etcdctl --endpoints=${endpoints} put greeting hello`);
+  }
+  lines.push(`  npx node --input-type=module -e '${client}'`, "  npm test", "");
   return lines.join("\n");
 }
 

@@ -5,6 +5,8 @@ export interface StartOptions {
   /** Absolute or relative to the project; members get a folder each inside. */
   readonly dataDir: string;
   readonly members: readonly MemberPorts[];
+  /** So many voters in Durable Objects of the edge worker, instead of `members`; undefined: none. */
+  readonly voters: number | undefined;
   /** Undefined: no edge. */
   readonly edgePort: number | undefined;
 }
@@ -28,6 +30,7 @@ Usage: npm start -- [options]
                      2379, 22379, 32379, ...; peer ports are one above        (2379)
   --edge-port P      port of the edge worker                     (8787)
   --no-edge          peers only
+  --serverless       no peer processes: the peers are Durable Objects in the edge worker
   --data-dir DIR     where data are kept                         (.quorate)
   --help             this text
 
@@ -47,8 +50,13 @@ export function parseStartOptions(args: readonly string[]): StartOptions | undef
       `--members is ${count}: an odd number tolerates as many failures; use 1, 3 or 5`,
     );
   }
+  if (values.serverless && (values["no-edge"] || values.port !== undefined)) {
+    throw new OptionError(
+      "--serverless has its peers in the edge worker: leave --no-edge and --port out",
+    );
+  }
   const first = whole("--port", values.port ?? "2379", { min: 1, max: 65_534 });
-  const members = Array.from({ length: count }, (_, position) => {
+  const members = Array.from({ length: values.serverless ? 0 : count }, (_, position) => {
     const clientPort = position === 0 ? first : first + 10_000 * (position + 1);
     if (clientPort > 65_534) {
       throw new OptionError(
@@ -57,10 +65,11 @@ export function parseStartOptions(args: readonly string[]): StartOptions | undef
     }
     return { name: `peer${position + 1}`, clientPort, peerPort: clientPort + 1 };
   });
+  const voters = values.serverless ? count : undefined;
   const edgePort = values["no-edge"]
     ? undefined
     : whole("--edge-port", values["edge-port"] ?? "8787", { min: 1, max: 65_535 });
-  return { dataDir: values["data-dir"] ?? ".quorate", members, edgePort };
+  return { dataDir: values["data-dir"] ?? ".quorate", members, voters, edgePort };
 }
 
 function read(args: readonly string[]) {
@@ -72,6 +81,7 @@ function read(args: readonly string[]) {
         port: { type: "string" },
         "edge-port": { type: "string" },
         "no-edge": { type: "boolean", default: false },
+        serverless: { type: "boolean", default: false },
         "data-dir": { type: "string" },
         help: { type: "boolean", short: "h", default: false },
       },

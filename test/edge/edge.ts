@@ -5,6 +5,8 @@
 import { request as httpRequest } from "node:http";
 import type { IncomingHttpHeaders } from "node:http";
 import { startEdge } from "../../node-runner/start/edge.ts";
+import { connect } from "../../shared/client/index.ts";
+import type { Store } from "../../shared/client/index.ts";
 import { createApp } from "../../worker/app.ts";
 import { freePorts } from "../support/ports.ts";
 import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
@@ -31,17 +33,33 @@ export const startWorkerd: StartEdge = async (peers, variables = {}) => {
   const [port = 0] = await freePorts(1);
   const dataDir = makeTempDir("edge");
   const running = await startEdge({ port, peers, dataDir, variables });
-  const url = `http://127.0.0.1:${port}`;
   return {
-    url,
-    fetch: (path, init = {}) => fetch(url + path, withLimit(init)),
-    statusAtHost: (host, path) => statusAtHost({ port, host, path }),
+    ...edgeAt(port),
     async stop() {
       await running.stop();
       removeTempDir(dataDir);
     },
   };
 };
+
+function edgeAt(port: number): Pick<Edge, "url" | "fetch" | "statusAtHost"> {
+  const url = `http://127.0.0.1:${port}`;
+  return {
+    url,
+    fetch: (path, init = {}) => fetch(url + path, withLimit(init)),
+    statusAtHost: (host, path) => statusAtHost({ port, host, path }),
+  };
+}
+
+/** The Worker whose peers are Durable Objects of its own, in local workerd. `dataDir` is the caller's. */
+export async function startServerless(
+  dataDir: string,
+  variables: EdgeVariables = {},
+): Promise<Edge> {
+  const [port = 0] = await freePorts(1);
+  const running = await startEdge({ port, peers: "durable", dataDir, variables });
+  return { ...edgeAt(port), stop: () => running.stop() };
+}
 
 /** The same app on Node, without lease hubs. */
 export const startOnNode: StartEdge = (peers, variables = {}) => {
@@ -115,4 +133,26 @@ export async function jsonOf<Body>(response: Response, status = 200): Promise<Bo
     throw new Error(`wanted ${status}, got ${response.status}: ${text}`);
   }
   return JSON.parse(text) as Body;
+}
+
+/** A client of the edge: over its sockets where it has some, else by POST. */
+export async function withClient(
+  edge: Edge,
+  use: (store: Store<string>) => Promise<void>,
+): Promise<void> {
+  const store =
+    edge.url === undefined
+      ? connect({
+          edge: "http://edge.invalid",
+          transport: "post",
+          platform: {
+            fetch: (url, init) => edge.fetch(new URL(url).pathname, init),
+          },
+        })
+      : connect({ edge: edge.url });
+  try {
+    await use(store);
+  } finally {
+    store.close();
+  }
 }

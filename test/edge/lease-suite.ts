@@ -1,7 +1,7 @@
 /** Leases, watches and etcd's JSON gateway over the edge's HTTP API. */
 import { describe, expect, test } from "vitest";
 import { errorText } from "../../shared/api/errors.ts";
-import { jsonOf, problemOf } from "./edge.ts";
+import { jsonOf, problemOf, withClient } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 import { EventSourceReader } from "./event-source.ts";
 
@@ -112,7 +112,7 @@ export function watchSuite(edgeOf: () => Edge): void {
     const first = await put(edge, "wc/a", "1");
     const second = await put(edge, "wc/a", "2");
     const third = await put(edge, "wc/a", "3");
-    await jsonOf(await post(edge, "/v3/kv/compaction", { revision: `${second}` }));
+    await withClient(edge, (store) => store.compact(second));
     const events = new EventSourceReader(await edge.fetch(`/watch?key=wc/a&revision=${first}`));
     const seen = await events.take(3);
     expect(seen).toMatchObject([

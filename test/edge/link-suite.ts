@@ -1,11 +1,9 @@
 /** The link through the edge: batches by POST, and the TypeScript client by WebSocket. */
 import { expect, test } from "vitest";
-import { connect } from "../../shared/client/index.ts";
-import type { Store } from "../../shared/client/index.ts";
 import { decodeReplyBatch, encodeCallFrame, joinFrames } from "../../shared/wire/link-codec.ts";
 import { LINK_VERSION } from "../../shared/wire/link.ts";
 import type { LinkReplyFrame } from "../../shared/wire/link.ts";
-import { problemOf } from "./edge.ts";
+import { problemOf, withClient } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 
 const CBOR = { "content-type": "application/cbor" };
@@ -28,25 +26,6 @@ async function batch(edge: Edge, body: Uint8Array): Promise<LinkReplyFrame[]> {
   const response = await edge.fetch("/link", init);
   expect(response.status).toBe(200);
   return decodeReplyBatch(new Uint8Array(await response.arrayBuffer()));
-}
-
-/** A client of the edge: over its sockets where it has some, else by POST. */
-async function withClient(edge: Edge, use: (store: Store<string>) => Promise<void>): Promise<void> {
-  const store =
-    edge.url === undefined
-      ? connect({
-          edge: "http://edge.invalid",
-          transport: "post",
-          platform: {
-            fetch: (url, init) => edge.fetch(new URL(url).pathname, init),
-          },
-        })
-      : connect({ edge: edge.url });
-  try {
-    await use(store);
-  } finally {
-    store.close();
-  }
 }
 
 export function linkSuite(edgeOf: () => Edge): void {

@@ -83,7 +83,7 @@ async function untilWritten(edge: Edge, path: string, body: string): Promise<voi
   }
 }
 
-function badInputSuite(edgeOf: () => Edge): void {
+export function badInputSuite(edgeOf: () => Edge): void {
   const LARGE = "x".repeat(LIMITS.requestBytesMax + 1);
   const json = (body: string): RequestInit => ({ method: "POST", body });
   const withId = (id: string): RequestInit => ({ headers: { "last-event-id": id } });

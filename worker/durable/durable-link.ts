@@ -18,7 +18,10 @@ const SLOW_LOOK_MILLISECONDS = 50;
 export async function serveDurableLink(node: PeerNode, request: Request): Promise<Response> {
   try {
     if (!new URL(request.url).pathname.endsWith("/link")) {
-      throw new HttpError(501, "a peer in a Durable Object serves the link alone");
+      throw new HttpError(
+        501,
+        "a peer in a Durable Object serves the link alone: etcd's gateway needs a Node peer",
+      );
     }
     if (request.headers.get("upgrade")?.toLowerCase() === "websocket") return upgrade(node);
     return await exchange(node, await readBody(request, LIMITS.frameBytesMax));

@@ -61,6 +61,11 @@ export class PeerObject extends DurableObject<EdgeEnv> implements PeerStub {
     return this.#node.receiver.stream(from, frame);
   }
 
+  /** Starts the object anew, as a deploy does: what is not durable is gone. For operators and tests. */
+  restart(): void {
+    this.ctx.abort("restarted by its operator");
+  }
+
   override fetch(request: Request): Promise<Response> {
     return serveDurableLink(this.#node, request);
   }

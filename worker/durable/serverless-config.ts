@@ -1,6 +1,16 @@
 /** The settings of a cluster whose voters are Durable Objects. */
 import { RpcError } from "../../shared/api/errors.ts";
-import type { EdgeEnv } from "../config.ts";
+import type { PeerStub } from "./stub-transport.ts";
+
+/** What the Worker of a serverless cluster is told. */
+export interface ServerlessEnv {
+  /** The voters: with this binding QUORATE_PEERS is not needed. */
+  readonly PEER?: { getByName(name: string): PeerStub & { fetch: typeof fetch } };
+  readonly QUORATE_CLUSTER?: string;
+  readonly QUORATE_VOTERS?: string;
+  /** Milliseconds between heartbeats; elections take ten times as long. */
+  readonly QUORATE_TICK_MS?: string;
+}
 
 export interface ServerlessConfig {
   /** The cluster's name: another name is another, empty cluster. */
@@ -13,7 +23,7 @@ export interface ServerlessConfig {
 const TICK_MILLISECONDS = 250;
 const VOTERS_MAX = 7;
 
-export function serverlessOf(env: EdgeEnv): ServerlessConfig {
+export function serverlessOf(env: ServerlessEnv): ServerlessConfig {
   const voters = Number(env.QUORATE_VOTERS || "3");
   if (!Number.isInteger(voters) || voters < 1 || voters > VOTERS_MAX) {
     throw new RpcError("failedPrecondition", `QUORATE_VOTERS is a number from 1 to ${VOTERS_MAX}`);
@@ -22,7 +32,14 @@ export function serverlessOf(env: EdgeEnv): ServerlessConfig {
   if (!Number.isInteger(tickMilliseconds) || tickMilliseconds < 10 || tickMilliseconds > 10_000) {
     throw new RpcError("failedPrecondition", "QUORATE_TICK_MS is a number from 10 to 10000");
   }
-  return { cluster: env.QUORATE_CLUSTER || "quorate", voters, tickMilliseconds };
+  const cluster = env.QUORATE_CLUSTER || "quorate";
+  if (!/^[\w.-]{1,100}$/.test(cluster)) {
+    throw new RpcError(
+      "failedPrecondition",
+      `QUORATE_CLUSTER is "${cluster}": letters, digits, ".", "_" and "-" make a name`,
+    );
+  }
+  return { cluster, voters, tickMilliseconds };
 }
 
 /** The base URLs under which the edge finds the voters; their host is no address. */
@@ -32,6 +49,6 @@ export function voterUrls({ cluster, voters }: ServerlessConfig): string[] {
 
 /** The voter's name in such a URL; undefined: it is another URL. */
 export function voterNameOf(url: string): string | undefined {
-  const match = /^(?:http|ws):\/\/voter\/(.+)\/(\d+)\/[^/]*$/.exec(url);
+  const match = /^(?:http|ws):\/\/voter\/([^/]+)\/(\d+)\//.exec(url);
   return match === null ? undefined : `${match[1]}/${match[2]}`;
 }

@@ -3,8 +3,8 @@ import type { Bytes } from "../../shared/base/bytes.ts";
 
 export class SnapshotIntake {
   readonly #installed: Promise<void>;
-  #next = deferred<IteratorResult<Bytes, void>>();
-  #asked = deferred<void>();
+  #next = Promise.withResolvers<IteratorResult<Bytes, void>>();
+  #asked = Promise.withResolvers<void>();
 
   /** `install` reads the chunks and resolves once they are installed. */
   constructor(install: (chunks: AsyncIterable<Bytes>) => Promise<void>) {
@@ -35,8 +35,8 @@ export class SnapshotIntake {
     });
     await Promise.race([this.#asked.promise, over]);
     const { resolve } = this.#next;
-    this.#next = deferred();
-    this.#asked = deferred();
+    this.#next = Promise.withResolvers();
+    this.#asked = Promise.withResolvers();
     resolve(result);
   }
 
@@ -49,14 +49,4 @@ export class SnapshotIntake {
       yield result.value;
     }
   }
-}
-
-function deferred<Value>() {
-  let resolve: (value: Value) => void = () => {};
-  let reject: (error: Error) => void = () => {};
-  const promise = new Promise<Value>((accept, refuse) => {
-    resolve = accept;
-    reject = refuse;
-  });
-  return { promise, resolve, reject };
 }

@@ -153,6 +153,11 @@ export class SqlBackend implements Backend {
     };
   }
 
+  /** The platform gives its pages back by itself. */
+  async defragment(): Promise<void> {
+    this.#assertUsable();
+  }
+
   sizes(): BackendSizes {
     this.#assertUsable();
     const totalBytes = this.#sql.databaseSize;
@@ -184,7 +189,7 @@ export class SqlBackend implements Backend {
     const names = [...this.#sql.exec("SELECT name FROM sqlite_master WHERE type = 'table'")];
     const others = new Set<number>();
     for (const { name } of names) {
-      const match = /^g(\d+)_/.exec(String(name));
+      const match = typeof name === "string" ? /^g(\d+)_/.exec(name) : null;
       if (match !== null && Number(match[1]) !== generation) others.add(Number(match[1]));
     }
     for (const other of others) new SqlTables(this.#sql, other).drop();

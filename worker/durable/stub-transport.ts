@@ -37,6 +37,8 @@ const NOT_STARTED: PeerInbox = {
   call: () => Promise.reject(new Error("not started")),
   snapshot: () => Promise.reject(new Error("not started")),
   unreachable: () => {},
+  isRemoved: () => false,
+  removed: () => {},
 };
 
 export class StubTransport implements PeerTransport {
@@ -157,6 +159,7 @@ export class StubTransport implements PeerTransport {
 
   #received(from: NodeId, bytes: Bytes) {
     if (this.#closed) throw new Error("the peer stops");
+    if (this.inbox.isRemoved(from)) throw new Error("the member was removed from the cluster");
     const frame = decodePeerFrame(bytes, this.#ends(from));
     if (frame.kind === "malformed") throw new Error(frame.reason);
     this.#lastReceived.set(from, this.#options.now());
@@ -185,13 +188,14 @@ export class StubTransport implements PeerTransport {
 const CHUNK_MILLISECONDS = 30_000;
 
 async function within<Value>(answer: Promise<Value>, milliseconds: number): Promise<Value> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("the member did not answer in time")), milliseconds);
-  });
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error("the member did not answer in time")),
+    milliseconds,
+  );
   try {
-    return await Promise.race([answer, late]);
+    return await Promise.race([answer, late.promise]);
   } finally {
-    clearTimeout(timer ?? null);
+    clearTimeout(timer);
   }
 }
