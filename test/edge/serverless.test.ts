@@ -81,23 +81,21 @@ test("voters that are aborted over and over lose nothing that was acknowledged",
       fetch(url + path, { signal: AbortSignal.timeout(15_000), ...init });
     await untilHealthy({ fetch: fetchAt });
     const { PEER } = await harness.getWorker<RestartableEnv>().getEnv();
-    let isOver = false;
-    let restarts = 0;
+    const over = new AbortController();
     const storm = async (): Promise<void> => {
-      while (restarts < RESTARTS) {
+      for (let restarts = 0; restarts < RESTARTS; restarts += 1) {
         const name = `quorate/${prng.below(3)}`;
         // It dies in the middle of the call.
         await PEER.getByName(name)
           .restart()
           .catch(() => {});
-        restarts += 1;
         await new Promise((resolve) => setTimeout(resolve, 50 + prng.below(400)));
       }
-      isOver = true;
+      over.abort();
     };
     const acknowledged = new Map<string, string>();
     const writer = async (own: number): Promise<void> => {
-      for (let round = 0; !isOver; round += 1) {
+      for (let round = 0; !over.signal.aborted; round += 1) {
         const key = `storm-${own}-${round % 10}`;
         const value = `${round}`;
         const answer = await fetchAt(`/kv/${key}`, { method: "PUT", body: value });

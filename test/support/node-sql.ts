@@ -27,7 +27,7 @@ export class NodeSql implements Sql {
       yield Object.fromEntries(
         Object.entries(row as Record<string, unknown>).map(([name, value]) => [
           name,
-          value instanceof Uint8Array ? (value.slice().buffer as ArrayBuffer) : (value as SqlValue),
+          value instanceof Uint8Array ? value.slice().buffer : (value as SqlValue),
         ]),
       );
     }

@@ -123,6 +123,7 @@ const put = (incarnation: Incarnation, value: string) =>
   answerOf(incarnation, ({ services }) =>
     services.kv.put(
       {
+        kind: "put",
         key: utf8("k"),
         value: utf8(value),
         lease: 0n,

@@ -1,5 +1,5 @@
 /** The backend on a Durable Object's SQLite: the common promises, on Node's SQLite. */
-import { backendConformance } from "../../backend/conformance.ts";
+import { backendConformance } from "../../backend/conformance/conformance.ts";
 import { SqlBackend } from "../../../../worker/durable/sql-backend.ts";
 import { NodeSql } from "../../../support/node-sql.ts";
 
