@@ -102,11 +102,11 @@ class LinkRelay {
     this.#client.addEventListener("message", ({ data }) => this.#fromClient(data));
     this.#client.addEventListener("close", () => this.#end(1000, ""));
     this.#client.addEventListener("error", () => this.#end(1011, ""));
-    this.#dial(0);
+    void this.#dial(0);
   }
 
   /** No frame was sent anywhere yet, so every peer may be tried. */
-  #dial(attempt: number): void {
+  async #dial(attempt: number): Promise<void> {
     const { endpoints, platform } = this.#exchange.config;
     if (this.#ended) return;
     if (attempt >= endpoints.count) {
@@ -114,7 +114,13 @@ class LinkRelay {
       return;
     }
     const endpoint = endpoints.current;
-    const peer = platform.openSocket(socketUrl(endpoint));
+    let peer: SocketLike;
+    try {
+      peer = await platform.openSocket(socketUrl(endpoint));
+    } catch {
+      endpoints.leave(endpoint);
+      return this.#dial(attempt + 1);
+    }
     peer.binaryType = "arraybuffer";
     this.#peer = peer;
     let given = false;
@@ -125,7 +131,7 @@ class LinkRelay {
       } else if (!given) {
         given = true;
         endpoints.leave(endpoint);
-        this.#dial(attempt + 1);
+        void this.#dial(attempt + 1);
       }
     };
     const timer = setTimeout(() => {
@@ -133,7 +139,7 @@ class LinkRelay {
       next();
       peer.close();
     }, LIMITS.clientConnectMilliseconds);
-    peer.addEventListener("open", () => {
+    const opened = (): void => {
       clearTimeout(timer);
       if (given || this.#ended) {
         peer.close();
@@ -142,7 +148,9 @@ class LinkRelay {
       this.#peerOpen = true;
       for (const batch of this.#waiting) peer.send(batch);
       this.#waiting = [];
-    });
+    };
+    if (peer.readyState === 1) opened();
+    else peer.addEventListener("open", opened);
     peer.addEventListener("message", ({ data }) => {
       if (!this.#ended && data instanceof ArrayBuffer) this.#client.send(new Uint8Array(data));
     });
