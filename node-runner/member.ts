@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
+import type { Backend } from "../shared/backend/backend.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Host } from "../shared/peer/host.ts";
 import { protoServices } from "../shared/peer/proto/methods.ts";
@@ -67,6 +68,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
   const members = joins
     ? { joinThrough: (await find()).members }
     : { bootstrapMembers: identity.members };
+  await defragmentAtStart(storage.backend, config.defragmentFromBytes, logger);
   const transport = new WsPeerTransport({
     identity: {
       ...identity,
@@ -105,6 +107,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
       }),
     ),
   );
+  if (config.initialCorruptCheck) await peer.checkInitially();
   const doors = await openClientDoors({
     config,
     logger,
@@ -127,6 +130,26 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
   await peer.ready();
   logger.report("info", "ready to serve client requests", { member: identity.memberId });
   return { stop };
+}
+
+/** Where the database's free space is worth it, as `--bootstrap-defrag-threshold-megabytes` says. */
+async function defragmentAtStart(
+  backend: Backend,
+  fromBytes: number,
+  logger: Logger,
+): Promise<void> {
+  if (fromBytes === 0) return;
+  const { totalBytes, inUseBytes } = backend.sizes();
+  const sizes = {
+    "current-db-size-bytes": totalBytes,
+    "current-db-size-in-use-bytes": inUseBytes,
+    "threshold-bytes": fromBytes,
+  };
+  if (totalBytes - inUseBytes < fromBytes) {
+    return logger.report("info", "Skipping defragmentation", sizes);
+  }
+  logger.report("info", "defragmentation begins", sizes);
+  await backend.defragment();
 }
 
 /**
@@ -180,5 +203,6 @@ function peerConfig(config: Config, identity: ClusterIdentity): PeerConfig {
     compactLogEvery: config.snapshotCount,
     catchUpEntries: config.snapshotCatchUpEntries,
     progressNotifyMilliseconds: config.progressNotifyMilliseconds,
+    upkeep: config.upkeep,
   };
 }

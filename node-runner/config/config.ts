@@ -15,10 +15,11 @@ import {
 } from "./flags.ts";
 import { tlsOf, type TlsConfig } from "./tls-config.ts";
 import { sectionFlag, TLS_SECTIONS } from "./tls-flags.ts";
+import { upkeepOf, type UpkeepSettings } from "./upkeep-config.ts";
 import { parseClusterMap, type ListenAddress } from "./url.ts";
 import { Values } from "./values.ts";
 
-export interface Config extends TlsConfig {
+export interface Config extends TlsConfig, UpkeepSettings {
   readonly name: string;
   readonly dataDir: string;
   readonly walDir: string | undefined;
@@ -44,7 +45,6 @@ export interface Config extends TlsConfig {
   readonly requestBytesMax: number;
   readonly txnOpsMax: number;
   readonly concurrentStreamsMax: number;
-  readonly compactionBatchLimit: number;
   readonly progressNotifyMilliseconds: number;
   readonly slowRequestMilliseconds: number;
   readonly metrics: "basic" | "extensive";
@@ -227,12 +227,12 @@ function check(
       `--election-timeout (${electionMilliseconds} ms) must be at least 5 times --heartbeat-interval (${heartbeatMilliseconds} ms)`,
     );
   }
-  values.integer("bootstrap-defrag-threshold-megabytes", { min: 0, max: COUNT_MAX });
   const listening = listeners(values);
-  const tlsWarnings: string[] = [];
+  const ownWarnings: string[] = [];
   return {
     name,
-    ...tlsOf(values, listening, tlsWarnings),
+    ...tlsOf(values, listening, ownWarnings),
+    ...upkeepOf(values, ownWarnings),
     dataDir: values.text("data-dir") || `${name}.etcd`,
     walDir: values.text("wal-dir") || undefined,
     ...listening,
@@ -249,7 +249,6 @@ function check(
     requestBytesMax: values.integer("max-request-bytes", { min: 1, max: 512 * 1024 * 1024 }),
     txnOpsMax: values.integer("max-txn-ops", { min: 1, max: 1_000_000 }),
     concurrentStreamsMax: values.integer("max-concurrent-streams", { min: 1, max: 4294967295 }),
-    compactionBatchLimit: values.integer("compaction-batch-limit", { min: 1, max: COUNT_MAX }),
     progressNotifyMilliseconds: Math.max(100, values.duration("watch-progress-notify-interval")),
     slowRequestMilliseconds: values.duration("warning-unary-request-duration"),
     metrics: values.choice("metrics", ["basic", "extensive"]),
@@ -257,7 +256,7 @@ function check(
     corsOrigins: values.urls("cors"),
     logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
     ...secretsOf(environment),
-    warnings: [...warnings, ...tlsWarnings],
+    warnings: [...warnings, ...ownWarnings],
     shown: values.all(),
   };
 }

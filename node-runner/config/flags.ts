@@ -6,6 +6,7 @@
 import { LIMITS } from "../../shared/base/limits.ts";
 import { flag, type Flag } from "./flag.ts";
 import { TLS_FLAGS } from "./tls-flags.ts";
+import { UPKEEP_FLAGS } from "./upkeep-flags.ts";
 
 export const FLAGS: readonly Flag[] = [
   flag("name", "text", "default", "This member's name."),
@@ -45,13 +46,7 @@ export const FLAGS: readonly Flag[] = [
   flag("max-request-bytes", "integer", String(LIMITS.requestBytesMax), "The largest request."),
   flag("max-txn-ops", "integer", String(LIMITS.txnOpsMax), "Operations of a transaction."),
   flag("max-concurrent-streams", "integer", "4294967295", "Streams of one connection."),
-  flag("compaction-batch-limit", "integer", "1000", "Revisions removed at a stretch."),
-  flag(
-    "bootstrap-defrag-threshold-megabytes",
-    "integer",
-    "0",
-    "Free space worth a defrag at start.",
-  ),
+  ...UPKEEP_FLAGS,
   flag("watch-progress-notify-interval", "duration", "10m0s", "Of watches that ask for progress."),
   flag("warning-unary-request-duration", "duration", "300ms", "Slower requests are logged."),
   flag("metrics", "choice", "basic", "Detail of /metrics.", ["basic", "extensive"]),
@@ -99,13 +94,12 @@ export const ABSENT_FLAGS: ReadonlySet<string> = new Set(
     "discovery-request-timeout discovery-keepalive-time discovery-keepalive-timeout " +
     "discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert " +
     "discovery-key discovery-cacert discovery-user discovery-password host-whitelist " +
-    "auth-token auth-token-ttl bcrypt-cost auto-compaction-mode " +
-    "auto-compaction-retention compaction-sleep-interval corrupt-check-time " +
-    "compact-hash-check-time downgrade-check-time enable-log-rotation " +
+    "auth-token auth-token-ttl bcrypt-cost " +
+    "downgrade-check-time enable-log-rotation " +
     "log-rotation-config-json enable-pprof warning-apply-duration " +
     "enable-distributed-tracing distributed-tracing-address " +
     "distributed-tracing-service-name distributed-tracing-instance-id " +
-    "distributed-tracing-sampling-rate unsafe-no-fsync feature-gates"
+    "distributed-tracing-sampling-rate unsafe-no-fsync "
   ).split(" "),
 );
 

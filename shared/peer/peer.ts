@@ -3,6 +3,7 @@
  * `startPeer` in `start-peer.ts` makes one. All callbacks of the host run on one thread; nothing
  * here blocks.
  */
+import { LIMITS } from "../base/limits.ts";
 import type { Host } from "./host.ts";
 import type { Services } from "./services.ts";
 import type { RaftStatus } from "../raft/types.ts";
@@ -42,6 +43,8 @@ export interface PeerConfig {
   readonly compactLogEvery: number;
   readonly catchUpEntries: number;
   readonly progressNotifyMilliseconds: number;
+  /** Absent: `DEFAULT_UPKEEP`. */
+  readonly upkeep?: UpkeepConfig | undefined;
 }
 
 /** What a peer counts, for metrics. Those without another remark: since its start. */
@@ -61,6 +64,34 @@ export interface PeerCounts {
   readonly proposalsFailed: number;
 }
 
+export type AutoCompaction =
+  | { readonly mode: "off" }
+  /** What was current so long ago is compacted. */
+  | { readonly mode: "periodic"; readonly milliseconds: number }
+  /** All but so many of the newest revisions are. */
+  | { readonly mode: "revision"; readonly keep: number };
+
+/** What a peer does unasked to stay small and sound. */
+export interface UpkeepConfig {
+  readonly autoCompaction: AutoCompaction;
+  /** Rows that a step of the removal behind a compaction touches, and the pause after it. */
+  readonly compactionRowsPerStep: number;
+  readonly compactionPauseMilliseconds: number;
+  /** How often the leader compares all members' hashes; 0: never. */
+  readonly corruptCheckMilliseconds: number;
+  /** How often it looks whether a compaction is to be compared; 0: never. */
+  readonly compactHashCheckMilliseconds: number;
+}
+
+/** Etcd's defaults. */
+export const DEFAULT_UPKEEP: UpkeepConfig = {
+  autoCompaction: { mode: "off" },
+  compactionRowsPerStep: LIMITS.compactionRowsPerStep,
+  compactionPauseMilliseconds: 10,
+  corruptCheckMilliseconds: 0,
+  compactHashCheckMilliseconds: 0,
+};
+
 export interface Peer {
   readonly services: Services;
   raftStatus(): RaftStatus;
@@ -70,6 +101,11 @@ export interface Peer {
    * "ready to serve".
    */
   ready(): Promise<void>;
+  /**
+   * Compares this peer's data with that of the members that answer soon; rejects if they differ.
+   * Serves nobody by itself: the host asks before it opens its doors.
+   */
+  checkInitially(): Promise<void>;
   /**
    * Hands leadership over if it leads, answers what waits with "server stopped", and uses the host
    * no more.

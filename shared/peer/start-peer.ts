@@ -5,6 +5,7 @@
 import { createLessor } from "../lease/backend-lessor.ts";
 import { createStore } from "../mvcc/mvcc-store.ts";
 import type { NodeId } from "../raft/types.ts";
+import type { PeerCall, PeerReply } from "../wire/peer-call.ts";
 import { Consensus } from "./consensus/consensus.ts";
 import { openMembership, openRaft } from "./consensus/open-raft.ts";
 import { markOf, Snapshots } from "./consensus/snapshots.ts";
@@ -13,8 +14,11 @@ import { MemberPublisher } from "./member-publisher.ts";
 import type { Peer, PeerConfig, PeerCounts, StartPeer } from "./peer.ts";
 import { MembershipKeeper } from "./membership-keeper.ts";
 import { ClusterMembers } from "./service/cluster-service.ts";
+import { DEFAULT_UPKEEP } from "./peer.ts";
+import { AutoCompactor } from "./service/auto-compactor.ts";
 import { Compactor } from "./service/compactor.ts";
 import { ServiceContext } from "./service/context.ts";
+import { Corruption } from "./service/corruption.ts";
 import { createKvService } from "./service/kv-service.ts";
 import { LeaseKeeper } from "./service/lease-keeper.ts";
 import { ReplicatedLeases } from "./service/lease-service.ts";
@@ -41,6 +45,8 @@ class RunningPeer implements Peer {
   readonly #leases: ReplicatedLeases;
   readonly #watches: WatchStreams;
   readonly #compactor: Compactor;
+  readonly #autoCompactor: AutoCompactor;
+  readonly #corruption: Corruption;
   readonly #publisher: MemberPublisher;
   readonly #membership: MembershipKeeper;
   readonly #health: MemberHealth;
@@ -80,7 +86,10 @@ class RunningPeer implements Peer {
     this.#consensus = consensus;
     const context = new ServiceContext({ host, config, state, consensus });
     const quota = new Quota(context);
-    this.#compactor = new Compactor(host, state);
+    const upkeep = config.upkeep ?? DEFAULT_UPKEEP;
+    this.#compactor = new Compactor(host, state, upkeep);
+    this.#autoCompactor = new AutoCompactor(context, upkeep.autoCompaction);
+    this.#corruption = new Corruption(context, upkeep);
     this.#keeper = new LeaseKeeper(context);
     this.#leases = new ReplicatedLeases(context, { keeper: this.#keeper, quota });
     this.#watches = new WatchStreams(context, numberOf(host.randomBytes(4)));
@@ -125,6 +134,10 @@ class RunningPeer implements Peer {
     return this.#publisher.done;
   }
 
+  checkInitially(): Promise<void> {
+    return this.#corruption.checkInitially();
+  }
+
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -134,14 +147,20 @@ class RunningPeer implements Peer {
     this.#host.transport.inbox = this.#inbox();
     this.#membership.start();
     this.#compactor.start();
+    this.#autoCompactor.start();
+    this.#corruption.start();
     this.#publisher.start();
+  }
+
+  #answer(call: PeerCall): Promise<PeerReply> {
+    if (call.kind === "memberPromote") return this.#cluster.answer(call);
+    return call.kind === "hashKv" ? this.#corruption.answer(call) : this.#leases.answer(call);
   }
 
   #inbox(): PeerInbox {
     return {
       messages: (_from, messages) => this.#consensus.receive(messages),
-      call: (_from, call) =>
-        call.kind === "memberPromote" ? this.#cluster.answer(call) : this.#leases.answer(call),
+      call: (_from, call) => this.#answer(call),
       snapshot: (from, _mark, chunks) => this.#snapshots.receive(from, chunks),
       unreachable: (to) => this.#consensus.with((raft) => raft.reportUnreachable(to)),
       isRemoved: (from) => this.#membership.isRemoved(from),
@@ -182,6 +201,8 @@ class RunningPeer implements Peer {
     this.#cluster.stop();
     this.#watches.stop();
     this.#compactor.stop();
+    this.#autoCompactor.stop();
+    this.#corruption.stop();
     this.#publisher.stop();
     this.#consensus.stop();
   }

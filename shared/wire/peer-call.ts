@@ -1,6 +1,6 @@
 /**
  * The small requests that members send each other beside raft's messages: work for the
- * leader, on leases and learners. Encoded by `peer-codec.ts`.
+ * leader, on leases and learners, and hashes for comparison. Encoded by `peer-codec.ts`.
  */
 export type PeerCall =
   /**
@@ -10,7 +10,9 @@ export type PeerCall =
   | { readonly kind: "leaseRenew"; readonly ids: readonly bigint[] }
   | { readonly kind: "leaseRemaining"; readonly id: bigint }
   /** Only the leader knows how far a learner is. Answered once the change is applied or refused. */
-  | { readonly kind: "memberPromote"; readonly member: bigint };
+  | { readonly kind: "memberPromote"; readonly member: bigint }
+  /** The receiver's HashKV at this revision; it waits a moment if it is behind. */
+  | { readonly kind: "hashKv"; readonly revision: number };
 
 /** What the leader's lease keeper answers. */
 export type LeaseCall = Extract<PeerCall, { readonly kind: "leaseRenew" | "leaseRemaining" }>;
@@ -22,5 +24,16 @@ export type PeerReply =
   | { readonly kind: "leaseRemaining"; readonly remainingMilliseconds: number | undefined }
   /** Empty: done; else the text of the refusal, as the API has it. */
   | { readonly kind: "memberPromote"; readonly refusal: string }
+  /** Undefined: the revision is compacted there, or lies ahead. `compactRevision`: -1 for none. */
+  | {
+      readonly kind: "hashKv";
+      readonly result:
+        | {
+            readonly hash: number;
+            readonly hashRevision: number;
+            readonly compactRevision: number;
+          }
+        | undefined;
+    }
   /** The receiver doesn't lead, or can't tell: ask another, or later. */
   | { readonly kind: "refused"; readonly reason: "notLeader" | "noConfirmation" };

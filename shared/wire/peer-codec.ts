@@ -10,8 +10,9 @@
  *  10 taken     [chunks]: so many more chunks were consumed, the sender may go on
  *  11 installed []                     12 refused [reason]
  *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining                   [2, member] memberPromote
+ *         [3, revision] hashKv
  *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
- *         [3, refusal] memberPromote
+ *         [3, refusal] memberPromote  [4, hash, revision (0: none), compacted revision + 1] hashKv
  *
  * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
  * changed layout gets a new version.
@@ -187,6 +188,8 @@ function callToCbor(call: PeerCall): unknown {
       return [1, encodeInt64(call.id)];
     case "memberPromote":
       return [2, encodeInt64(call.member)];
+    case "hashKv":
+      return [3, call.revision];
   }
 }
 
@@ -206,6 +209,8 @@ function readCallOf(tag: number, fields: FieldReader): PeerCall {
       return { kind: "leaseRemaining", id: fields.int64() };
     case 2:
       return { kind: "memberPromote", member: fields.id() };
+    case 3:
+      return { kind: "hashKv", revision: fields.count() };
     default:
       throw new WireError(`unknown call ${tag}`);
   }
@@ -221,6 +226,11 @@ function replyToCbor(reply: PeerReply): unknown {
       return [2, reply.reason === "notLeader" ? 0 : 1];
     case "memberPromote":
       return [3, reply.refusal];
+    case "hashKv": {
+      if (reply.result === undefined) return [4, 0, 0, 0];
+      const { hash, hashRevision, compactRevision } = reply.result;
+      return [4, hash, hashRevision, compactRevision + 1];
+    }
   }
 }
 
@@ -249,6 +259,12 @@ function readReplyOf(tag: number, fields: FieldReader): PeerReply {
     }
     case 3:
       return { kind: "memberPromote", refusal: fields.text() };
+    case 4: {
+      const [hash, hashRevision, above] = [fields.count(), fields.count(), fields.count()];
+      // No store is at revision 0.
+      if (hashRevision === 0) return { kind: "hashKv", result: undefined };
+      return { kind: "hashKv", result: { hash, hashRevision, compactRevision: above - 1 } };
+    }
     default:
       throw new WireError(`unknown reply ${tag}`);
   }

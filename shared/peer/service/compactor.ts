@@ -6,22 +6,23 @@
 import { LIMITS } from "../../base/limits.ts";
 import type { Compaction } from "../../mvcc/store.ts";
 import type { Host } from "../host.ts";
+import type { UpkeepConfig } from "../peer.ts";
 import type { StateMachine } from "../state/state-machine.ts";
-
-const PAUSE_MILLISECONDS = 10;
 
 export class Compactor {
   readonly #host: Host;
   readonly #state: StateMachine;
+  readonly #upkeep: UpkeepConfig;
   #current: Compaction | undefined;
   #cancel: (() => void) | undefined;
   #paused = false;
   #seen = -1;
   #waiting: (() => void)[] = [];
 
-  constructor(host: Host, state: StateMachine) {
+  constructor(host: Host, state: StateMachine, upkeep: UpkeepConfig) {
     this.#host = host;
     this.#state = state;
+    this.#upkeep = upkeep;
   }
 
   /** Starts on what is owed, if it isn't under way. */
@@ -73,13 +74,15 @@ export class Compactor {
     const { backend } = this.#state;
     if (!backend.congested) {
       let done = false;
-      const budget = { rows: LIMITS.compactionRowsPerStep, bytes: LIMITS.stretchBytesMax };
+      const budget = { rows: this.#upkeep.compactionRowsPerStep, bytes: LIMITS.stretchBytesMax };
       backend.apply(backend.visibleIndex, (writer) => {
         done = compaction.step(writer, budget);
       });
       if (done) this.#current = undefined;
     }
-    this.#cancel = this.#host.schedule(PAUSE_MILLISECONDS, () => this.#step());
+    this.#cancel = this.#host.schedule(this.#upkeep.compactionPauseMilliseconds, () =>
+      this.#step(),
+    );
   }
 
   #finish(): void {

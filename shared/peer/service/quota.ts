@@ -33,7 +33,8 @@ export class Quota {
     const now = host.now();
     if (now - this.#measuredAt >= config.tickMilliseconds) {
       this.#measuredAt = now;
-      this.#usedBytes = state.backend.sizes().totalBytes;
+      // Not the file's size: its free pages are the next to be written, and a new store has some.
+      this.#usedBytes = state.backend.sizes().inUseBytes;
     }
     if (this.#usedBytes + costBytes < limit) {
       this.#usedBytes += costBytes;

@@ -48,6 +48,11 @@ test.each([
   [["--strict-reconfig-check=perhaps"], "must be true or false"],
   [["--listen-client-urls=http://localhost:1"], "--advertise-client-urls is required"],
   [["--config-file=/does/not/exist"], "can't be read"],
+  [["--auto-compaction-retention=soon"], "a number of hours or a duration"],
+  [["--auto-compaction-mode=revision", "--auto-compaction-retention=1h"], "number of revisions"],
+  [["--auto-compaction-mode=size"], "must be one of periodic, revision"],
+  [["--feature-gates=Frob=true"], '--feature-gates: "Frob" is no feature gate'],
+  [["--feature-gates=CompactHashCheck"], "must be CompactHashCheck=true or"],
 ])("%j is refused with a text that names the flag", (args, text) => {
   expect(() => configOf(args)).toThrow(text);
 });
@@ -101,4 +106,32 @@ test("secrets come by the environment alone and don't show in the log's configur
   expect(config).toMatchObject({ linkSecret: "s1", peerSecret: "s2" });
   expect(JSON.stringify(config.shown)).not.toMatch(/s1|s2/);
   expect(configOf([]).linkSecret).toBeUndefined();
+});
+
+test("auto-compaction: bare numbers are hours, or revisions; 0 is off", () => {
+  const ruleOf = (...args: string[]) => configOf(args).upkeep.autoCompaction;
+  expect(ruleOf()).toEqual({ mode: "off" });
+  expect(ruleOf("--auto-compaction-retention=2")).toEqual({
+    mode: "periodic",
+    milliseconds: 7_200_000,
+  });
+  expect(ruleOf("--auto-compaction-retention=90s")).toMatchObject({ milliseconds: 90_000 });
+  expect(ruleOf("--auto-compaction-retention=0s")).toEqual({ mode: "off" });
+  const revision = ruleOf("--auto-compaction-mode=revision", "--auto-compaction-retention=1000");
+  expect(revision).toEqual({ mode: "revision", keep: 1000 });
+});
+
+test("feature gates switch the corruption checks; those without effect are a warning", () => {
+  expect(configOf([])).toMatchObject({ initialCorruptCheck: false });
+  expect(configOf([]).upkeep.compactHashCheckMilliseconds).toBe(0);
+  const config = configOf([
+    "--feature-gates=InitialCorruptCheck=true,CompactHashCheck=true,LeaseCheckpoint=true",
+    "--corrupt-check-time=4h",
+  ]);
+  expect(config.initialCorruptCheck).toBe(true);
+  expect(config.upkeep).toMatchObject({
+    corruptCheckMilliseconds: 14_400_000,
+    compactHashCheckMilliseconds: 60_000,
+  });
+  expect(config.warnings).toEqual(["--feature-gates: LeaseCheckpoint has no effect in quorate"]);
 });
