@@ -13,6 +13,7 @@ const KEYS = ["a", "b", "c", "d", "e", "f"];
 const ALL_KEYS: KeySpan = { key: "a", end: "z" };
 /** Some shorter than the peer's own time-out, one longer, so that both kinds of unknown outcome occur. */
 const TIMEOUTS_MILLISECONDS = [300, 1500, 1500, 9000] as const;
+const REST_MILLISECONDS = 10;
 const THINK_MILLISECONDS_MAX = 60;
 const LARGE = 0.03;
 const LARGE_BYTES = 50_000;
@@ -33,6 +34,11 @@ export class Clients {
 
   stop(): void {
     this.#running = false;
+  }
+
+  /** Between two tries. */
+  rest(): Promise<void> {
+    return this.#cluster.world.sleep(REST_MILLISECONDS);
   }
 
   /** A client that goes on until `stop`. */

@@ -21,6 +21,8 @@ interface Held {
   readonly value: string;
   /** In the world's time. */
   believedUntil: number;
+  /** When any member first showed that its key is gone. */
+  endedAt: number;
 }
 
 export class LeaseClients {
@@ -50,6 +52,7 @@ export class LeaseClients {
       const value = this.#values.get(kv.key);
       this.#values.set(kv.key, kv.value);
       if (type !== "delete" || held === undefined || value !== held.value) continue;
+      held.endedAt = Math.min(held.endedAt, world.now);
       if (world.now >= held.believedUntil) continue;
       const early = (held.believedUntil - world.now).toFixed(0);
       world.fail(`lease ${held.lease} of ${held.key} ended ${early} ms before its time`);
@@ -78,7 +81,8 @@ export class LeaseClients {
       const put = await this.#clients.ask(this.#anyMember(), { kind: "put", key, value, lease });
       if (typeof put.outcome !== "object") continue;
       // The key may be gone already if the put took long: only what is renewed from here on is held.
-      const held: Held = { lease, key, value, believedUntil: sent + trusted(ttlSeconds) };
+      const believedUntil = sent + trustedMilliseconds(ttlSeconds);
+      const held: Held = { lease, key, value, believedUntil, endedAt: Infinity };
       this.#held.set(key, held);
       await this.#keep(held, ttlSeconds, prng.between(0, 12));
       if (prng.chance(0.3)) {
@@ -98,34 +102,14 @@ export class LeaseClients {
     for (let renewal = 0; renewal < renewals && this.#running; renewal += 1) {
       await world.sleep((ttlSeconds * 1000) / 4);
       const sent = world.now;
-      const answered = await this.#renew(this.#anyMember(), held.lease);
+      const answered = await renew(this.#cluster, this.#anyMember(), held.lease);
       if (answered === 0) return;
       if (answered === undefined) continue;
-      held.believedUntil = Math.max(held.believedUntil, sent + trusted(answered));
+      if (held.endedAt < sent) {
+        world.fail(`lease ${held.lease} was renewed by a keepalive that was sent after its end`);
+      }
+      held.believedUntil = Math.max(held.believedUntil, sent + trustedMilliseconds(answered));
     }
-  }
-
-  /** The ttl that is answered; undefined when none is. */
-  #renew(member: SimMember, lease: bigint): Promise<number | undefined> {
-    const { world } = this.#cluster;
-    return new Promise((resolve) => {
-      world.schedule(KEEPALIVE_TIMEOUT_MILLISECONDS, () => resolve(undefined));
-      world.schedule(1, () => {
-        const { process } = member;
-        process?.enter(() => {
-          const { peer } = member;
-          if (peer === undefined || member.process !== process) return;
-          peer.services.lease.keepAlive([lease], ANY_CALL).then(
-            ({ ttlSeconds }) => {
-              if (member.process !== process) return;
-              world.note(`keepalive of ${lease}: ${ttlSeconds[0]}`);
-              world.schedule(1, () => resolve(ttlSeconds[0]));
-            },
-            () => resolve(undefined),
-          );
-        });
-      });
-    });
   }
 
   #anyMember(): SimMember {
@@ -133,6 +117,33 @@ export class LeaseClients {
   }
 }
 
-function trusted(ttlSeconds: number): number {
+/** How long a client may believe in a lease, from when it sent what was answered. */
+export function trustedMilliseconds(ttlSeconds: number): number {
   return ttlSeconds * 1000 * (1 - MARGIN);
+}
+
+/** A keepalive at this member: the ttl that is answered; undefined when none is. */
+export function renew(
+  { world }: SimCluster,
+  member: SimMember,
+  lease: bigint,
+): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    world.schedule(KEEPALIVE_TIMEOUT_MILLISECONDS, () => resolve(undefined));
+    world.schedule(1, () => {
+      const { process } = member;
+      process?.enter(() => {
+        const { peer } = member;
+        if (peer === undefined || member.process !== process) return;
+        peer.services.lease.keepAlive([lease], ANY_CALL).then(
+          ({ ttlSeconds }) => {
+            if (member.process !== process) return;
+            world.note(`keepalive of ${lease}: ${ttlSeconds[0]}`);
+            world.schedule(1, () => resolve(ttlSeconds[0]));
+          },
+          () => resolve(undefined),
+        );
+      });
+    });
+  });
 }

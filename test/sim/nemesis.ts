@@ -9,6 +9,7 @@ import type { DiskPoint } from "./sim-backend.ts";
 import type { SimCluster, SimMember } from "./sim-cluster.ts";
 import type { NetworkQuality } from "./sim-network.ts";
 import { PERFECT } from "./sim-network.ts";
+import type { Operators } from "./operators.ts";
 
 const BETWEEN_MILLISECONDS = { low: 100, high: 2500 } as const;
 const DOWN_MILLISECONDS = { low: 50, high: 2500 } as const;
@@ -43,6 +44,14 @@ export interface Strike {
   readonly name: string;
 }
 
+export interface NemesisParts {
+  readonly cluster: SimCluster;
+  /** Without them the members stay as they are. */
+  readonly operators: Operators | undefined;
+  /** The numbers of the strikes that are done, instead of all. */
+  readonly only: ReadonlySet<number> | undefined;
+}
+
 export class Nemesis {
   /** All that were done. */
   readonly strikes: Strike[] = [];
@@ -54,12 +63,12 @@ export class Nemesis {
   /** Who reaches this next crashes. */
   #ambush: Ambush | undefined;
 
-  /** `only`: the numbers of the strikes that are done, instead of all. */
-  constructor(cluster: SimCluster, only: ReadonlySet<number> | undefined) {
+  constructor({ cluster, operators, only }: NemesisParts) {
     this.#cluster = cluster;
     this.#prng = cluster.world.prng.fork();
     this.#only = only;
-    this.#faults = this.#allFaults();
+    const changes = operators === undefined ? [] : this.#memberChanges(operators);
+    this.#faults = [...this.#allFaults(), ...changes];
     cluster.sent = (message) => this.#sent(message);
     cluster.reached = (member, point) => this.#reached(member, point);
     if (this.#prng.chance(BAD_FROM_THE_START)) cluster.network.quality = anyQuality(this.#prng);
@@ -82,7 +91,7 @@ export class Nemesis {
     const { network, members } = this.#cluster;
     network.heal();
     network.quality = PERFECT;
-    for (const member of members) {
+    for (const member of members.slice()) {
       member.disk.repair();
       member.process?.resume();
       this.#cluster.start(member);
@@ -98,7 +107,7 @@ export class Nemesis {
         name: "crash all",
         weight: 7,
         strike: (prng) => {
-          for (const each of members) this.#crash(prng, each);
+          for (const each of members.slice()) this.#crash(prng, each);
         },
       },
       { name: "pause", weight: 8, strike: (prng, member) => this.#pause(prng, member) },
@@ -142,6 +151,50 @@ export class Nemesis {
           if (process === undefined) return;
           process.wallErrorMilliseconds = prng.between(-DAY_MILLISECONDS, DAY_MILLISECONDS);
         },
+      },
+    ];
+  }
+
+  #memberChanges(operators: Operators): readonly Fault[] {
+    const { members, world } = this.#cluster;
+    const change = (run: (prng: Prng, member: SimMember) => Promise<unknown>): Fault["strike"] => {
+      return (prng, member) => {
+        run(prng, member).catch((error: unknown) => world.fail(`operator: ${String(error)}`));
+      };
+    };
+    const learner = (): SimMember | undefined =>
+      members.find(({ peer }) => peer?.services.cluster.isLearner() === true);
+    return [
+      { name: "grow", weight: 8, strike: change((prng) => operators.grow(prng)) },
+      {
+        name: "add a voter",
+        weight: 3,
+        strike: change((prng) => operators.add(prng, { isLearner: false })),
+      },
+      {
+        name: "add a learner",
+        weight: 3,
+        strike: change((prng) => operators.add(prng, { isLearner: true })),
+      },
+      {
+        name: "promote",
+        weight: 4,
+        strike: change((prng, member) => operators.promote(prng, learner() ?? member)),
+      },
+      {
+        name: "remove",
+        weight: 6,
+        strike: change((prng, member) => operators.remove(prng, member)),
+      },
+      {
+        name: "remove the leader",
+        weight: 6,
+        strike: change((prng, member) => operators.remove(prng, this.#leader() ?? member)),
+      },
+      {
+        name: "replace",
+        weight: 6,
+        strike: change((prng, member) => operators.replace(prng, member)),
       },
     ];
   }

@@ -7,10 +7,12 @@ import { createHash } from "node:crypto";
 import { crc32c } from "../../shared/base/crc32c.ts";
 import type { Host } from "../../shared/peer/host.ts";
 import type { Peer, PeerConfig, PeerMember } from "../../shared/peer/peer.ts";
+import { MemberRemovedError } from "../../shared/peer/membership-keeper.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import type { Message } from "../../shared/raft/types.ts";
 import type { LogStore } from "../../shared/raft/log-store.ts";
 import { WalDamageError } from "../../node-runner/wal/replay.ts";
+import { urlOf } from "./operators.ts";
 import type { BackendOrder, DiskPoint } from "./sim-backend.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
@@ -31,6 +33,11 @@ export interface SimMember {
   log: LogStore | undefined;
   /** Committed entries up to here were compared since this start. */
   compared: number;
+  /** It was added to a running cluster. */
+  readonly joins: boolean;
+  /** Its removal was asked for: it may stop for good. */
+  mayLeave: boolean;
+  hasLeft: boolean;
 }
 
 export interface ClusterOptions {
@@ -43,12 +50,14 @@ export interface ClusterOptions {
   readonly flushMilliseconds: number;
   readonly segmentBytes: number;
   readonly backendOrder: BackendOrder;
+  readonly strictReconfigCheck: boolean;
 }
 
 export class SimCluster {
   readonly world: World;
   readonly network: SimNetwork;
-  readonly members: readonly SimMember[];
+  /** Those that have not stopped for good. The first `size` of them founded the cluster. */
+  readonly members: SimMember[];
   /** Told of each start of a peer. */
   started: (member: SimMember, peer: Peer) => void = () => {};
   /** Told of each message of raft when it is sent. */
@@ -62,7 +71,10 @@ export class SimCluster {
   refusals = 0;
   /** Stops because the disk had failed. */
   diskFaults = 0;
+  /** Members that stopped because they were removed. */
+  removals = 0;
   readonly #options: ClusterOptions;
+  readonly #founders: readonly PeerMember[];
   readonly #leaders = new Map<number, string>();
   /** Checksum of each committed entry, by index. */
   readonly #committed = new Map<number, number>();
@@ -72,25 +84,22 @@ export class SimCluster {
     this.#options = options;
     this.network = new SimNetwork(world);
     this.network.observe = (message) => this.#observe(message);
-    this.members = Array.from({ length: options.size }, (_, place) => ({
-      id: BigInt(place + 1),
-      name: `m${place + 1}`,
-      disk: new SimDisk({
-        clusterId: CLUSTER_ID,
-        memberId: BigInt(place + 1),
-        flushMilliseconds: options.flushMilliseconds,
-        segmentBytes: options.segmentBytes,
-        order: options.backendOrder,
-      }),
-      process: undefined,
-      peer: undefined,
-      log: undefined,
-      compared: 0,
-    }));
+    this.members = Array.from({ length: options.size }, (_, place) =>
+      this.#newMember(BigInt(place + 1), `m${place + 1}`, { joins: false }),
+    );
+    this.#founders = this.members.map(describeMember);
+  }
+
+  /** Starts a member that was added to the cluster, on a new disk. */
+  admit(id: bigint, name: string): SimMember {
+    const member = this.#newMember(id, name, { joins: true });
+    this.members.push(member);
+    this.start(member);
+    return member;
   }
 
   start(member: SimMember): void {
-    if (member.process !== undefined) return;
+    if (member.process !== undefined || member.hasLeft) return;
     const { world } = this;
     this.starts += 1;
     world.note(`${member.name} starts`);
@@ -144,6 +153,33 @@ export class SimCluster {
     }
   }
 
+  #newMember(id: bigint, name: string, options: { joins: boolean }): SimMember {
+    const { flushMilliseconds, segmentBytes, backendOrder: order } = this.#options;
+    const identity = { clusterId: CLUSTER_ID, memberId: id };
+    return {
+      ...options,
+      id,
+      name,
+      disk: new SimDisk({ ...identity, flushMilliseconds, segmentBytes, order }),
+      process: undefined,
+      peer: undefined,
+      log: undefined,
+      compared: 0,
+      mayLeave: false,
+      hasLeft: false,
+    };
+  }
+
+  /** It was removed from the cluster, and has heard so. */
+  #left(member: SimMember): void {
+    if (!member.mayLeave) this.world.fail(`${member.name} left although nobody removed it`);
+    this.crash(member);
+    member.hasLeft = true;
+    this.members.splice(this.members.indexOf(member), 1);
+    this.removals += 1;
+    this.world.note(`${member.name} has left`);
+  }
+
   #host(member: SimMember, process: SimProcess, storage: Pick<Host, "log" | "backend">): Host {
     const { world } = this;
     return {
@@ -178,6 +214,7 @@ export class SimCluster {
   #failed(member: SimMember, process: SimProcess, error: Error): void {
     const { world } = this;
     if (!process.alive) return;
+    if (error instanceof MemberRemovedError) return this.#left(member);
     if (!member.disk.hasFailed) {
       world.fail(`${member.name} stopped: ${error.stack ?? error.message}`);
       return;
@@ -192,6 +229,7 @@ export class SimCluster {
     const { world } = this;
     const { disk, process } = member;
     if (member.peer !== undefined || process?.alive !== true) return;
+    if (error instanceof MemberRemovedError) return this.#left(member);
     const text = error instanceof Error ? error.message : String(error);
     if (error instanceof WalDamageError && disk.isRotten) {
       this.refusals += 1;
@@ -224,20 +262,16 @@ export class SimCluster {
   }
 
   #config(member: SimMember): PeerConfig {
-    const bootstrapMembers: PeerMember[] = this.members.map(({ id, name }) => ({
-      id,
-      name,
-      peerUrls: [`http://${name}`],
-    }));
+    const others = this.members.filter((other) => other !== member);
     return {
       clusterId: CLUSTER_ID,
       memberId: member.id,
       name: member.name,
       clientUrls: [`http://client.${member.name}`],
-      bootstrapMembers,
-      joinThrough: [],
+      bootstrapMembers: member.joins ? [] : this.#founders,
+      joinThrough: member.joins ? others.map(describeMember) : [],
       forceNewCluster: false,
-      strictReconfigCheck: true,
+      strictReconfigCheck: this.#options.strictReconfigCheck,
       learnersMax: 1,
       tickMilliseconds: TICK_MILLISECONDS,
       electionTicks: this.#options.electionTicks,
@@ -249,4 +283,8 @@ export class SimCluster {
       progressNotifyMilliseconds: 10_000,
     };
   }
+}
+
+function describeMember({ id, name }: SimMember): PeerMember {
+  return { id, name, peerUrls: [urlOf(name)] };
 }

@@ -28,6 +28,9 @@ export const PERFECT: NetworkQuality = {
   slow: 0,
 };
 
+/** Between two tries to link to the other members. */
+const DIAL_MILLISECONDS = 1000;
+
 interface Endpoint {
   readonly process: SimProcess;
   readonly transport: SimTransport;
@@ -85,9 +88,20 @@ export class SimNetwork {
       const endpoint = this.endpoint(to);
       if (endpoint === undefined || this.isCut(from, to)) return;
       endpoint.process.enter(() => {
-        endpoint.transport.heard(from);
-        deliver(endpoint.transport.inbox);
+        const { transport } = endpoint;
+        if (transport.inbox.isRemoved(from)) return this.refuse(from, to);
+        transport.heard(from);
+        deliver(transport.inbox);
       });
+    });
+  }
+
+  /** Tells a member whose link is refused that it was removed. */
+  refuse(from: NodeId, by: NodeId): void {
+    this.world.schedule(this.delay(), () => {
+      const endpoint = this.endpoint(from);
+      if (endpoint === undefined || this.isCut(by, from)) return;
+      endpoint.process.enter(() => endpoint.transport.inbox.removed(by));
     });
   }
 
@@ -127,10 +141,19 @@ export class SimTransport implements PeerTransport {
     this.#network = network;
     this.#id = id;
     this.#process = process;
+    this.#dial();
   }
 
   setPeers(peers: readonly PeerAddress[]): void {
     this.#peers = new Set(peers.map(({ id }) => id));
+  }
+
+  /** As links do that are dialled again and again: a refusal is heard without a message. */
+  #dial(): void {
+    this.#process.after(DIAL_MILLISECONDS, () => {
+      for (const to of this.#peers) this.#network.carry(this.#id, to, () => {});
+      this.#dial();
+    });
   }
 
   heard(from: NodeId): void {

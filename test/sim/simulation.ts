@@ -6,10 +6,13 @@
 import { checkLinearizable } from "./linearizability.ts";
 import { Clients } from "./clients.ts";
 import { LeaseClients } from "./lease-clients.ts";
+import { LockClients } from "./lock-clients.ts";
 import { Nemesis } from "./nemesis.ts";
 import type { Strike } from "./nemesis.ts";
 import { ANY_CALL, EventHistory } from "./observers.ts";
+import { Operators } from "./operators.ts";
 import { SimCluster } from "./sim-cluster.ts";
+import type { SimMember } from "./sim-cluster.ts";
 import { WatchClient } from "./watch-clients.ts";
 import { World } from "./world.ts";
 
@@ -39,10 +42,15 @@ export interface SimulationResult {
 
 const SAFETY_MILLISECONDS = 20_000;
 /** Elections, a snapshot and the tries of every client must fit. */
-const PROGRESS_MILLISECONDS = 30_000;
+const PROGRESS_MILLISECONDS = 40_000;
+/** How many of the runs change their members. */
+const MEMBER_CHANGES = 0.5;
+/** A member that left in the meantime never answers: then the list is looked at again. */
+const FINAL_TRIES_MAX = 20;
 const CHECK_MILLISECONDS = 20;
 const CLIENTS = 5;
 const LEASE_CLIENTS = 2;
+const LOCK_CLIENTS = 2;
 const WATCH_CLIENTS = 3;
 
 /** `print` is given the trace, line by line. */
@@ -60,13 +68,20 @@ export async function simulate(
     flushMilliseconds: prng.pick([2, 2, 30]),
     segmentBytes: prng.pick([4096, 16_384, 65_536]),
     backendOrder: prng.pick(["behind the log", "ahead of the log"]),
+    strictReconfigCheck: prng.chance(0.7),
   });
   const history = new EventHistory(world);
   const clients = new Clients(cluster);
   const leases = new LeaseClients(cluster, clients);
+  const locks = new LockClients(cluster, clients);
   const watchers = times(options.watchers ?? WATCH_CLIENTS, (at) => new WatchClient(cluster, at));
   const only = options.strikes === undefined ? undefined : new Set(options.strikes);
-  const nemesis = new Nemesis(cluster, only);
+  const operators = new Operators(cluster);
+  const nemesis = new Nemesis({
+    cluster,
+    only,
+    operators: prng.chance(MEMBER_CHANGES) ? operators : undefined,
+  });
   history.seen = (events) => leases.seen(events);
   cluster.started = ({ name }, peer) => history.observe(cluster, name, peer);
   for (const member of cluster.members) cluster.start(member);
@@ -74,6 +89,7 @@ export async function simulate(
     nemesis.run(),
     ...times(options.clients ?? CLIENTS, () => clients.run()),
     ...times(options.leases ?? LEASE_CLIENTS, (at) => leases.run(String(at))),
+    ...times(options.locks ?? LOCK_CLIENTS, (at) => locks.run(`holder ${at}`)),
     ...watchers.map((watcher) => watcher.run()),
   ];
   for (const task of tasks) task.catch((error: unknown) => world.fail(textOfError(error)));
@@ -85,11 +101,21 @@ export async function simulate(
     nemesis.heal();
     clients.stop();
     leases.stop();
+    locks.stop();
     for (const watcher of watchers) watcher.stop();
-    await demandProgress(cluster, clients);
+    await demandProgress(cluster, { clients, operators });
   }
-  const searchSteps = judge(world, { clients, history, watchers });
-  return summary(options.seed, { world, cluster, nemesis, clients, history, searchSteps });
+  const searchSteps = judge(world, { clients, locks, history, watchers });
+  return summary(options.seed, {
+    world,
+    cluster,
+    nemesis,
+    operators,
+    clients,
+    locks,
+    history,
+    searchSteps,
+  });
 }
 
 function times<Item>(count: number, make: (place: number) => Item): Item[] {
@@ -103,39 +129,59 @@ function repeatedly(world: World, run: () => void): void {
   });
 }
 
-async function demandProgress(cluster: SimCluster, clients: Clients): Promise<void> {
+/** Whoever is a member in the end takes part in it. */
+async function demandProgress(
+  cluster: SimCluster,
+  parts: { clients: Clients; operators: Operators },
+): Promise<void> {
   const { world } = cluster;
+  const { clients, operators } = parts;
   const until = world.now + PROGRESS_MILLISECONDS;
   let done = false;
+  let missing = "no list of the members";
   const demand = async (): Promise<void> => {
-    for (const member of cluster.members) {
-      const key = `final/${member.name}`;
-      let answered = false;
-      while (!answered) {
-        const put = await clients.ask(member, { kind: "put", key, value: "x", lease: 0n });
-        const span = { key: "a", end: "z", serializable: false, atRevision: 0 };
-        const read = await clients.ask(member, { kind: "range", ...span });
-        answered = typeof put.outcome === "object" && typeof read.outcome === "object";
-        await world.sleep(10);
+    for (;;) {
+      const members = await operators.settle(world.prng);
+      if (members === undefined) continue;
+      for (const member of members) {
+        missing = `no answer from ${member.name}`;
+        await answers(member, clients);
       }
+      missing = "the members differ";
+      const again = await operators.settle(world.prng);
+      if (again?.length !== members.length) continue;
+      if (!members.every((member) => again.includes(member))) continue;
+      if (await converged(world, members)) break;
+      await world.sleep(50);
     }
-    while (!(await converged(cluster))) await world.sleep(50);
     done = true;
   };
   demand().catch((error: unknown) => world.fail(textOfError(error)));
   await world.run(until, () => done);
-  if (!done) world.fail("no progress after everything had healed");
+  if (!done) world.fail(`no progress after everything had healed: ${missing}`);
 }
 
-/** All members at one revision, with one hash; a hash that differs at one revision is a failure at once. */
-async function converged(cluster: SimCluster): Promise<boolean> {
+/** Tries until a write and a linearizable read have been answered. */
+async function answers(member: SimMember, clients: Clients): Promise<void> {
+  const key = `final/${member.name}`;
+  for (let tries = 0; tries < FINAL_TRIES_MAX; tries += 1) {
+    const put = await clients.ask(member, { kind: "put", key, value: "x", lease: 0n });
+    const span = { key: "a", end: "z", serializable: false, atRevision: 0 };
+    const read = await clients.ask(member, { kind: "range", ...span });
+    if (typeof put.outcome === "object" && typeof read.outcome === "object") return;
+    await clients.rest();
+  }
+}
+
+/** All at one revision, with one hash; a hash that differs at one revision is a failure at once. */
+async function converged(world: World, members: readonly SimMember[]): Promise<boolean> {
   const hashes = new Map<number, { name: string; hash: number }>();
-  for (const { peer, name } of cluster.members) {
+  for (const { peer, name } of members) {
     if (peer === undefined) return false;
     const { hashRevision, hash } = await peer.services.maintenance.hashKv(0, ANY_CALL);
     const other = hashes.get(hashRevision);
     if (other !== undefined && other.hash !== hash) {
-      cluster.world.fail(`${other.name} and ${name} differ at revision ${hashRevision}`);
+      world.fail(`${other.name} and ${name} differ at revision ${hashRevision}`);
     }
     hashes.set(hashRevision, { name, hash });
   }
@@ -144,10 +190,16 @@ async function converged(cluster: SimCluster): Promise<boolean> {
 
 function judge(
   world: World,
-  parts: { clients: Clients; history: EventHistory; watchers: readonly WatchClient[] },
+  parts: {
+    clients: Clients;
+    locks: LockClients;
+    history: EventHistory;
+    watchers: readonly WatchClient[];
+  },
 ): number {
   if (world.failure !== undefined) return 0;
-  const { clients, history, watchers } = parts;
+  const { clients, locks, history, watchers } = parts;
+  locks.check(history);
   for (const watcher of watchers) watcher.check(history);
   const verdict = checkLinearizable(clients.operations, { events: history.events });
   if (verdict.ok) return verdict.steps;
@@ -161,12 +213,14 @@ function summary(
     world: World;
     cluster: SimCluster;
     nemesis: Nemesis;
+    operators: Operators;
     clients: Clients;
+    locks: LockClients;
     history: EventHistory;
     searchSteps: number;
   },
 ): SimulationResult {
-  const { world, cluster, nemesis, clients, history, searchSteps } = parts;
+  const { world, cluster, nemesis, operators, clients, locks, history, searchSteps } = parts;
   const { operations } = clients;
   return {
     seed,
@@ -183,6 +237,10 @@ function summary(
       starts: cluster.starts,
       refusals: cluster.refusals,
       diskFaults: cluster.diskFaults,
+      locks: locks.taken,
+      fenced: locks.fenced,
+      memberChanges: operators.changes,
+      removals: cluster.removals,
       snapshots: cluster.network.snapshots,
       events: world.events,
       searchSteps,

@@ -1,4 +1,7 @@
-/** The checker of histories, on histories made by hand: it passes those that can be explained, and no others. */
+/**
+ * The checker of histories, on histories made by hand: it passes those that can be explained, and
+ * no others.
+ */
 import { describe, expect, test } from "vitest";
 import type { Answer, ObservedKv, Operation, Request } from "../../sim/history.ts";
 import { checkLinearizable } from "../../sim/linearizability.ts";
