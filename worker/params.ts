@@ -121,10 +121,14 @@ export function parseLease(text: string): bigint {
   return BigInt(text);
 }
 
+/**
+ * Of a body that is too large so much more is taken, and dropped: a caller that is still sending
+ * when it is refused may see a broken connection instead of the refusal.
+ */
+const OVERRUN_BYTES_MAX = 4 * 1024 * 1024;
+
 /** The body's bytes; 413 as soon as it is larger than `max`, however it comes. */
 export async function readBody(request: Request, max: number): Promise<Bytes> {
-  const tooLarge = new HttpError(413, `the body is larger than ${max} bytes`);
-  if (Number(request.headers.get("content-length") ?? 0) > max) throw tooLarge;
   if (request.body === null) return EMPTY;
   const parts: Bytes[] = [];
   let length = 0;
@@ -133,11 +137,12 @@ export async function readBody(request: Request, max: number): Promise<Bytes> {
     const { done, value } = await reader.read();
     if (done) break;
     length += value.length;
-    if (length > max) {
-      await reader.cancel();
-      throw tooLarge;
-    }
-    parts.push(value);
+    if (length <= max) parts.push(value);
+    else if (length > max + OVERRUN_BYTES_MAX) break;
+  }
+  if (length > max) {
+    await reader.cancel();
+    throw new HttpError(413, `the body is larger than ${max} bytes`);
   }
   const body = new Uint8Array(length);
   let offset = 0;
