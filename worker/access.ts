@@ -1,34 +1,53 @@
 /**
- * Who may call. With a configured secret: who shows it. Without: loopback alone, by the address
+ * Who may call, and do what. Who shows the configured secret: everything. Who shows a token signed
+ * by a configured key: what the token says. With neither configured: loopback alone, by the address
  * that Cloudflare (or local workerd) names and by the host of the URL, so that neither a
- * deployment by mistake nor a page that rebinds its DNS name gets in. In both cases a browser's
+ * deployment by mistake nor a page that rebinds its DNS name gets in. In all cases a browser's
  * page needs an origin that is the edge's own or listed: CORS does not cover WebSocket, and simple
  * POSTs are sent before anybody is asked.
  */
+import { EVERYTHING } from "./auth/grant.ts";
+import type { Grant } from "./auth/grant.ts";
+import { JwtSettingsError } from "./auth/jwt.ts";
+import type { JwtVerifier } from "./auth/jwt.ts";
+import { misconfigured } from "./config.ts";
 import type { EdgeConfig } from "./config.ts";
 import { HttpError } from "./problem.ts";
 
-/** Throws `HttpError` unless the request may be served. */
-export function checkAccess(request: Request, config: EdgeConfig): void {
+/**
+ * What the caller of a request may do; throws 401 or 403. Undefined: a link that shows its token
+ * in the hello alone, since browsers can't add headers to a WebSocket.
+ */
+export async function grantOf(request: Request, config: EdgeConfig): Promise<Grant | undefined> {
   checkOrigin(request, config);
-  if (config.secret === undefined) {
+  if (config.secret === undefined && config.tokens === undefined) {
     checkLoopback(request);
-  } else if (!isLinkUpgrade(request) && !sameSecret(shownBy(request), config.secret)) {
-    throw new HttpError(401, "show the edge's secret: Authorization: Bearer <secret>", {
-      "www-authenticate": "Bearer",
-    });
+    return EVERYTHING;
   }
+  const shown = shownBy(request);
+  if (shown === "" && new URL(request.url).pathname === "/link") return undefined;
+  return grantOfToken(shown, config);
 }
 
-/**
- * Browsers can't add headers to a WebSocket: its secret comes in the link's hello, and is checked
- * there.
- */
-function isLinkUpgrade(request: Request): boolean {
-  return (
-    request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
-    new URL(request.url).pathname === "/link"
-  );
+/** What a secret or a token allows, wherever it was shown. Throws 401. */
+export async function grantOfToken(shown: string, config: EdgeConfig): Promise<Grant> {
+  const { secret, tokens } = config;
+  if (secret === undefined && tokens === undefined) return EVERYTHING;
+  if (secret !== undefined && sameSecret(shown, secret)) return EVERYTHING;
+  if (tokens !== undefined && shown !== "") return verify(tokens, shown);
+  const what = tokens === undefined ? "the edge's secret" : "a token";
+  throw new HttpError(401, `show ${what}: Authorization: Bearer <...>`, {
+    "www-authenticate": "Bearer",
+  });
+}
+
+async function verify(tokens: JwtVerifier, token: string): Promise<Grant> {
+  try {
+    return await tokens.verify(token, Date.now());
+  } catch (error) {
+    if (!(error instanceof JwtSettingsError)) throw error;
+    throw misconfigured(`QUORATE_JWT_KEYS: ${error.message}`);
+  }
 }
 
 function shownBy(request: Request): string {
@@ -60,9 +79,14 @@ function isLoopback(host: string): boolean {
 
 function checkOrigin(request: Request, config: EdgeConfig): void {
   const origin = request.headers.get("origin");
-  if (origin === null || config.origins.includes(origin)) return;
+  if (origin === null || isListed(origin, config)) return;
   if (origin === new URL(request.url).origin) return;
   throw new HttpError(403, `origin ${origin} is not allowed: list it in QUORATE_ORIGINS`);
+}
+
+/** Whether pages of this origin may call; "*" lists them all. */
+export function isListed(origin: string, config: EdgeConfig): boolean {
+  return config.origins.includes(origin) || config.origins.includes("*");
 }
 
 /** Compares in a time that depends on lengths alone. */
@@ -76,8 +100,9 @@ export function sameSecret(shown: string, secret: string): boolean {
   return difference === 0;
 }
 
-/** The secret is the edge's: etcd's own token, if any, goes on to the peers. */
+/** Secret and tokens are the edge's: etcd's own token, if any, goes on to the peers. */
 export function forwardedAuthorization(request: Request, config: EdgeConfig): string | undefined {
+  if (config.tokens !== undefined) return undefined;
   const value = request.headers.get("authorization");
   if (value === null) return undefined;
   const own = config.secret !== undefined && value.replace(/^Bearer /i, "") === config.secret;

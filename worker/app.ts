@@ -15,9 +15,10 @@
 import { Hono } from "hono";
 import type { Context } from "hono";
 import { RpcError } from "../shared/api/errors.ts";
-import { checkAccess } from "./access.ts";
+import { grantOf, isListed } from "./access.ts";
+import type { Grant } from "./auth/grant.ts";
 import { configOf } from "./config.ts";
-import type { EdgeEnv } from "./config.ts";
+import type { EdgeConfig, EdgeEnv } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { proxyGateway } from "./gateway.ts";
 import { upgradeGateway } from "./gateway-socket.ts";
@@ -25,6 +26,7 @@ import { deleteKeys, getKeys, putKey } from "./kv-routes.ts";
 import { proxyLink } from "./link-proxy.ts";
 import { HttpError, problemResponse } from "./problem.ts";
 import { grantLease, keepLease, revokeLease, showLease } from "./lease-routes.ts";
+import { tooManyRequests } from "./rate-limit.ts";
 import { SESSION_HEADER } from "./read-level.ts";
 import { SERVED_HEADERS, servedHeaders } from "./served.ts";
 import { commitTxn } from "./txn-routes.ts";
@@ -33,7 +35,13 @@ import { watchKeys } from "./watch-routes.ts";
 
 type Route = (exchange: Exchange, parameter: string | undefined) => Promise<Response> | Response;
 
-type EdgeContext = Context<{ Bindings: EdgeEnv }>;
+/** What the app holds beside a request. */
+interface AppTypes {
+  Bindings: EdgeEnv;
+  Variables: { grant: Grant | undefined };
+}
+
+type EdgeContext = Context<AppTypes>;
 
 /**
  * The upstream's socket, if one was opened, closes when the answer is there; long-lived answers
@@ -44,18 +52,19 @@ function serve(route: Route, options: { parameter?: string; lasting?: boolean } 
     const env = context.env;
     const config = configOf(env);
     const request = context.req.raw;
-    const upstream = new Upstream(config);
+    const grant = context.get("grant");
+    const upstream = new Upstream(config, grant);
     const parameter =
       options.parameter === undefined ? undefined : context.req.param(options.parameter);
     let lasts = false;
     try {
-      const response = await route({ request, config, env, upstream }, parameter);
+      const response = await route({ request, config, env, upstream, grant }, parameter);
       if (upstream.served !== undefined && response.status !== 101) {
         for (const [name, value] of Object.entries(servedHeaders(upstream.served))) {
           if (!response.headers.has(name)) response.headers.set(name, value);
         }
       }
-      lasts = options.lasting === true && response.ok;
+      lasts = options.lasting === true && (response.ok || response.status === 101);
       return response;
     } finally {
       if (!lasts) upstream.close();
@@ -89,17 +98,19 @@ const CORS_HEADERS = {
   "access-control-max-age": "600",
 };
 
-export function createApp(): Hono<{ Bindings: EdgeEnv }> {
-  const app = new Hono<{ Bindings: EdgeEnv }>();
+export function createApp(): Hono<AppTypes> {
+  const app = new Hono<AppTypes>();
   app.use(async (context, next) => {
     const config = configOf(context.env);
     const origin = context.req.header("origin");
-    const listed = origin !== undefined && config.origins.includes(origin);
+    const listed = origin !== undefined && isListed(origin, config);
     if (listed && context.req.method === "OPTIONS") {
       const headers = { ...CORS_HEADERS, "access-control-allow-origin": origin, vary: "origin" };
       return new Response(null, { status: 204, headers });
     }
-    checkAccess(context.req.raw, config);
+    const grant = await grantOf(context.req.raw, config);
+    await checkRate(context, grant, config);
+    context.set("grant", grant);
     await next();
     if (listed && context.res.status !== 101) {
       context.header("access-control-allow-origin", origin);
@@ -136,6 +147,19 @@ export function createApp(): Hono<{ Bindings: EdgeEnv }> {
     return problemResponse(error);
   });
   return app;
+}
+
+/** Callers with the edge's secret are counted by their address: they are the operator's own. */
+async function checkRate(
+  { env, req }: EdgeContext,
+  grant: Grant | undefined,
+  { rates }: EdgeConfig,
+): Promise<void> {
+  const name = grant?.caller ?? "";
+  const caller = name === "" ? `address ${req.header("cf-connecting-ip") ?? ""}` : name;
+  if (rates?.take(caller, Date.now()) === false) throw tooManyRequests();
+  const limited = await env.RATE_LIMITER?.limit({ key: caller });
+  if (limited?.success === false) throw tooManyRequests();
 }
 
 function answerGateway(exchange: Exchange): Promise<Response> {

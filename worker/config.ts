@@ -9,6 +9,8 @@ import { serverlessOf, voterUrls } from "./durable/serverless-config.ts";
 import type { ServerlessEnv } from "./durable/serverless-config.ts";
 import { platformOf } from "./platform.ts";
 import type { EdgePlatform } from "./platform.ts";
+import { JwtVerifier } from "./auth/jwt.ts";
+import { RateLimiter } from "./rate-limit.ts";
 import { WriteLanes } from "../shared/client/write-lanes.ts";
 
 /** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
@@ -29,6 +31,10 @@ export type HubAnswer =
     }
   | { readonly ok: false; readonly status: string; readonly message: string };
 
+export interface RateLimiterBinding {
+  limit(options: { key: string }): Promise<{ success: boolean }>;
+}
+
 export interface EdgeEnv extends ServerlessEnv {
   /** Base URLs of the peers' client ports, separated by commas. */
   readonly QUORATE_PEERS?: string;
@@ -37,7 +43,16 @@ export interface EdgeEnv extends ServerlessEnv {
    * served.
    */
   readonly QUORATE_SECRET?: string;
-  /** Origins of pages that may call from browsers, separated by commas. */
+  /** Secret: a JWK or a JWK set (JSON) whose keys sign callers' tokens, as `auth/jwt.ts` has them. */
+  readonly QUORATE_JWT_KEYS?: string;
+  /** What tokens must name as their issuer and audience, if set. */
+  readonly QUORATE_JWT_ISSUER?: string;
+  readonly QUORATE_JWT_AUDIENCE?: string;
+  /** Requests that one caller may make in a second, at each isolate; twice as many in a burst. */
+  readonly QUORATE_RATE_PER_SECOND?: string;
+  /** Cloudflare's rate limiter, which counts beyond one isolate. */
+  readonly RATE_LIMITER?: RateLimiterBinding;
+  /** Origins of pages that may call from browsers, separated by commas; "*" for all. */
   readonly QUORATE_ORIGINS?: string;
   /** Milliseconds within which every answer comes. */
   readonly QUORATE_TIMEOUT_MS?: string;
@@ -52,6 +67,8 @@ export interface EdgeConfig {
   readonly lanes: WriteLanes;
   readonly peers: readonly string[];
   readonly secret: string | undefined;
+  readonly tokens: JwtVerifier | undefined;
+  readonly rates: RateLimiter | undefined;
   readonly origins: readonly string[];
   readonly timeoutMilliseconds: number;
   readonly hubs: readonly string[];
@@ -66,7 +83,8 @@ const known = new Map<string, EdgeConfig>();
  */
 export function configOf(env: EdgeEnv): EdgeConfig {
   const { QUORATE_PEERS, QUORATE_SECRET, QUORATE_ORIGINS, QUORATE_TIMEOUT_MS } = env;
-  const { QUORATE_HUB_SHARDS } = env;
+  const { QUORATE_HUB_SHARDS, QUORATE_JWT_KEYS, QUORATE_JWT_ISSUER, QUORATE_JWT_AUDIENCE } = env;
+  const { QUORATE_RATE_PER_SECOND } = env;
   const identity = JSON.stringify([
     QUORATE_PEERS,
     QUORATE_SECRET,
@@ -75,6 +93,10 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_HUB_SHARDS,
     env.QUORATE_CLUSTER,
     env.QUORATE_VOTERS,
+    QUORATE_JWT_KEYS,
+    QUORATE_JWT_ISSUER,
+    QUORATE_JWT_AUDIENCE,
+    QUORATE_RATE_PER_SECOND,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -83,12 +105,25 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     throw misconfigured("QUORATE_PEERS names no peer: set it to http://host:2379,...");
   }
   const peers = named.length > 0 ? named : voterUrls(serverlessOf(env));
+  const rate = numberOf("QUORATE_RATE_PER_SECOND", QUORATE_RATE_PER_SECOND, {
+    usual: 0,
+    max: 1_000_000,
+  });
   const shards = numberOf("QUORATE_HUB_SHARDS", QUORATE_HUB_SHARDS, { usual: 1, max: 1024 });
   const config: EdgeConfig = {
     endpoints: new Endpoints(peers),
     lanes: new WriteLanes((count) => crypto.getRandomValues(new Uint8Array(count))),
     peers,
-    secret: QUORATE_SECRET === "" ? undefined : QUORATE_SECRET,
+    secret: textOf(QUORATE_SECRET),
+    tokens:
+      textOf(QUORATE_JWT_KEYS) === undefined
+        ? undefined
+        : new JwtVerifier({
+            keys: QUORATE_JWT_KEYS ?? "",
+            issuer: textOf(QUORATE_JWT_ISSUER),
+            audience: textOf(QUORATE_JWT_AUDIENCE),
+          }),
+    rates: rate === 0 ? undefined : new RateLimiter(rate),
     origins: listOf(QUORATE_ORIGINS),
     timeoutMilliseconds: numberOf("QUORATE_TIMEOUT_MS", QUORATE_TIMEOUT_MS, {
       usual: LIMITS.edgeTimeoutMilliseconds,
@@ -101,6 +136,11 @@ export function configOf(env: EdgeEnv): EdgeConfig {
   if (known.size >= 16) known.clear();
   known.set(identity, config);
   return config;
+}
+
+/** An empty setting is none. */
+function textOf(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
 }
 
 function listOf(text: string | undefined): string[] {
@@ -123,6 +163,6 @@ function numberOf(
   return value;
 }
 
-function misconfigured(text: string): RpcError {
+export function misconfigured(text: string): RpcError {
   return new RpcError("failedPrecondition", `the edge is not configured: ${text}`);
 }

@@ -1,5 +1,6 @@
 /** What a route of the edge works with, for one request. */
 import type { EdgeConfig, EdgeEnv } from "./config.ts";
+import type { Grant } from "./auth/grant.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface Exchange {
@@ -7,4 +8,6 @@ export interface Exchange {
   readonly config: EdgeConfig;
   readonly env: EdgeEnv;
   readonly upstream: Upstream;
+  /** What the caller may do; undefined on a link whose hello has yet to show its token. */
+  readonly grant: Grant | undefined;
 }

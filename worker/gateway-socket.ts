@@ -5,8 +5,13 @@
  * so that no peer in reach is a plain 503, and what a client sends is sent once. When either side
  * ends, so does the other: who watches begins anew where it was.
  */
-import { RpcError } from "../shared/api/errors.ts";
+import { RpcError, rpcError } from "../shared/api/errors.ts";
+import { textOf } from "../shared/base/bytes.ts";
+import type { Bytes } from "../shared/base/bytes.ts";
 import { forwardedAuthorization, socketToken } from "./access.ts";
+import { admitGateway } from "./auth/gateway-guard.ts";
+import { checkExpiry } from "./auth/grant.ts";
+import type { Grant } from "./auth/grant.ts";
 import type { EdgeConfig } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { metadataOf } from "./gateway.ts";
@@ -17,27 +22,51 @@ import type { ServerSocket, UpgradeAnswer } from "./workerd.ts";
 /** Codes that say that none came: they may not be sent on. */
 const UNSENDABLE_CODES: ReadonlySet<number> = new Set([1004, 1005, 1006, 1015]);
 
-export async function upgradeGateway({ request, config }: Exchange): Promise<Response> {
+export async function upgradeGateway(exchange: Exchange): Promise<Response> {
+  const { request, grant } = exchange;
   if (workerd.WebSocketPair === undefined) {
     throw new HttpError(501, "this runtime has no WebSockets for the edge: ask a peer's gateway");
   }
-  const peer = await openAtPeer(request, config);
+  const { pathname } = new URL(request.url);
+  const peer = await openAtPeer(exchange);
   const { 0: client, 1: server } = new workerd.WebSocketPair();
   server.accept();
   peer.accept();
-  relay(server, peer);
-  relay(peer, server);
+  relay(server, peer, (frame) => admitted(grant, pathname, frame));
+  relay(peer, server, (frame) => {
+    if (grant !== undefined) checkExpiry(grant, Date.now());
+    return frame;
+  });
   // A subprotocol that carries the secret is answered by its name alone, as browsers demand.
   const headers = new Headers();
   if (socketToken(request) !== undefined) headers.set("sec-websocket-protocol", "Bearer");
   return new Response(null, { status: 101, headers, webSocket: client } as ResponseInit);
 }
 
-/** Frames of one side to the other, until either ends. */
-function relay(from: ServerSocket, to: ServerSocket): void {
+type Frame = string | Bytes;
+
+/**
+ * A client's frame as it may be sent on. One of a caller with some permissions only must hold a
+ * whole message, since parts of one can't be checked.
+ */
+function admitted(grant: Grant | undefined, pathname: string, frame: Frame): Frame {
+  if (grant === undefined) throw rpcError("permissionDenied");
+  checkExpiry(grant, Date.now());
+  if (grant.admin) return frame;
+  return admitGateway(grant, pathname, typeof frame === "string" ? frame : textOf(frame));
+}
+
+/** Frames of one side to the other, until either ends, or one may not pass. */
+function relay(from: ServerSocket, to: ServerSocket, pass: (frame: Frame) => Frame): void {
   from.binaryType = "arraybuffer";
   from.addEventListener("message", ({ data }) => {
-    to.send(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
+    try {
+      to.send(pass(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer)));
+    } catch (error) {
+      const reason = (error instanceof Error ? error.message : String(error)).slice(0, 40);
+      from.close(1008, reason);
+      to.close(1008, reason);
+    }
   });
   from.addEventListener("close", ({ code, reason }) => {
     to.close(code === undefined || UNSENDABLE_CODES.has(code) ? 1000 : code, reason ?? "");
@@ -46,7 +75,7 @@ function relay(from: ServerSocket, to: ServerSocket): void {
 }
 
 /** The first peer that takes the upgrade; nothing was sent to the others. */
-async function openAtPeer(request: Request, config: EdgeConfig): Promise<ServerSocket> {
+async function openAtPeer({ request, config, grant }: Exchange): Promise<ServerSocket> {
   const { endpoints, timeoutMilliseconds } = config;
   const { pathname } = new URL(request.url);
   const reasons: string[] = [];
@@ -57,7 +86,7 @@ async function openAtPeer(request: Request, config: EdgeConfig): Promise<ServerS
     const timer = setTimeout(() => aborter.abort(), timeoutMilliseconds / endpoints.count);
     try {
       const answer: UpgradeAnswer = await config.platform.request(peer + pathname, {
-        headers: upgradeHeaders(request, config),
+        headers: upgradeHeaders(request, config, grant),
         signal: aborter.signal,
       });
       if (answer.webSocket !== undefined && answer.webSocket !== null) return answer.webSocket;
@@ -77,8 +106,12 @@ async function openAtPeer(request: Request, config: EdgeConfig): Promise<ServerS
   throw new RpcError("unavailable", `no peer can be reached: ${reasons.join("; ")}`);
 }
 
-function upgradeHeaders(request: Request, config: EdgeConfig): Record<string, string> {
-  const headers: Record<string, string> = { upgrade: "websocket", ...metadataOf(request) };
+function upgradeHeaders(
+  request: Request,
+  config: EdgeConfig,
+  grant: Grant | undefined,
+): Record<string, string> {
+  const headers: Record<string, string> = { upgrade: "websocket", ...metadataOf(request, grant) };
   const authorization = forwardedAuthorization(request, config);
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (config.secret !== undefined) headers["x-quorate-secret"] = config.secret;

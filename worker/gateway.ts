@@ -3,10 +3,14 @@
  * to the next peer when one fails. A write is sent once, to a peer that has just answered: when
  * that breaks, its outcome is unknown.
  */
-import { RpcError } from "../shared/api/errors.ts";
+import { RpcError, rpcError } from "../shared/api/errors.ts";
+import { utf8 } from "../shared/base/bytes.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
 import { forwardedAuthorization } from "./access.ts";
+import { admitGateway } from "./auth/gateway-guard.ts";
+import type { Grant } from "./auth/grant.ts";
+import { strictText } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
 import type { EdgeConfig } from "./config.ts";
 import { readBody } from "./params.ts";
@@ -25,17 +29,17 @@ const STREAMS = /^\/v3\/(watch|lease\/keepalive|maintenance\/snapshot|election\/
  */
 const UNTRANSFORMED = { "content-encoding": "identity", "cache-control": "no-store, no-transform" };
 
-export async function proxyGateway({ request, config }: Exchange): Promise<Response> {
+export async function proxyGateway({ request, config, grant }: Exchange): Promise<Response> {
   if (request.method !== "POST") {
     throw new HttpError(405, "the gateway takes POST with a JSON body", { allow: "POST" });
   }
   const { pathname } = new URL(request.url);
-  const body = await readBody(request, LIMITS.edgeJsonBytesMax);
+  const body = admitted(grant, pathname, await readBody(request, LIMITS.edgeJsonBytesMax));
   const authorization = forwardedAuthorization(request, config);
   const answer = await sendToPeer(config, {
     path: pathname,
     headers: {
-      ...metadataOf(request),
+      ...metadataOf(request, grant),
       "content-type": request.headers.get("content-type") ?? "application/json",
       ...(authorization === undefined ? {} : { authorization }),
       ...(config.secret === undefined ? {} : { "x-quorate-secret": config.secret }),
@@ -49,12 +53,26 @@ export async function proxyGateway({ request, config }: Exchange): Promise<Respo
   return answer;
 }
 
-/** gRPC's metadata in a request's headers, which go on to the peer. */
-export function metadataOf(request: Request): Record<string, string> {
-  return Object.fromEntries(
-    [...request.headers].filter(([name]) => name.startsWith("grpc-metadata-")),
-  );
+/** The body as it may be sent on: checked and written anew unless everything is allowed. */
+function admitted(grant: Grant | undefined, pathname: string, body: Bytes): Bytes {
+  if (grant === undefined) throw rpcError("permissionDenied");
+  if (grant.admin) return body;
+  const text = strictText(body);
+  if (text === undefined) throw new HttpError(400, "the body is no UTF-8");
+  return utf8(admitGateway(grant, pathname, text));
 }
+
+/**
+ * gRPC's metadata in a request's headers, which go on to the peer; of a caller with some
+ * permissions only what can't change who it is.
+ */
+export function metadataOf(request: Request, grant: Grant | undefined): Record<string, string> {
+  const all = [...request.headers].filter(([name]) => name.startsWith("grpc-metadata-"));
+  const allowed = grant?.admin === true ? all : all.filter(([name]) => name === HAS_LEADER);
+  return Object.fromEntries(allowed);
+}
+
+const HAS_LEADER = "grpc-metadata-hasleader";
 
 export interface PeerRequest {
   readonly path: string;

@@ -6,6 +6,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { LIMITS } from "../shared/base/limits.ts";
 import { RpcError } from "../shared/api/errors.ts";
+import { EVERYTHING } from "./auth/grant.ts";
 import { configOf } from "./config.ts";
 import type { EdgeEnv, HubAnswer, LeaseHubStub } from "./config.ts";
 import { LeaseHubCore } from "./lease-hub-core.ts";
@@ -62,7 +63,7 @@ export class LeaseHub extends DurableObject<EdgeEnv> implements LeaseHubStub {
     let header = { revision: 0, raftTerm: 0 };
     let ttlSeconds: readonly number[] | undefined;
     try {
-      const upstream = new Upstream(configOf(this.env));
+      const upstream = new Upstream(configOf(this.env), EVERYTHING);
       const answer = await upstream.call({ method: "leaseKeepAlive", ids: batch.ids });
       ({ header, ttlSeconds } = answer);
     } catch (error) {

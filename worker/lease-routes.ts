@@ -8,6 +8,7 @@ import type { StatusName } from "../shared/api/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { EdgeConfig, EdgeEnv, HubAnswer } from "./config.ts";
 import { jsonBytes } from "./encoding.ts";
+import { checkLease } from "./auth/grant.ts";
 import { membersOf } from "./json-txn.ts";
 import { Params, parseLease, readJson } from "./params.ts";
 import { HttpError } from "./problem.ts";
@@ -37,11 +38,12 @@ export async function grantLease({ request, upstream }: Exchange): Promise<Respo
 }
 
 export async function keepLease(
-  { request, upstream, config, env }: Exchange,
+  { request, upstream, config, env, grant }: Exchange,
   idText: string | undefined,
 ): Promise<Response> {
   const { timeoutMilliseconds } = new Params(request.url, []);
   const id = parseLease(idText ?? "");
+  if (grant !== undefined) checkLease(grant, id);
   const hub = hubOf(env, config, id);
   let ttl: number | undefined;
   if (hub === undefined) {

@@ -6,7 +6,7 @@
  */
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
-import { rpcError } from "../shared/api/errors.ts";
+import { RpcError } from "../shared/api/errors.ts";
 import type { SocketLike } from "../shared/client/platform.ts";
 import { socketUrl } from "../shared/client/endpoints.ts";
 import { WireError } from "../shared/wire/cbor.ts";
@@ -14,13 +14,14 @@ import {
   decodeCallBatch,
   encodeCallFrame,
   encodeReplyFrame,
+  joinBatches,
   joinFrames,
 } from "../shared/wire/link-codec.ts";
 import type { LinkCallFrame } from "../shared/wire/link.ts";
 import { isLinkWrite } from "../shared/wire/link-writes.ts";
-import { sameSecret } from "./access.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendToPeer } from "./gateway.ts";
+import { LinkGuard } from "./link-guard.ts";
 import { answerKeepAlive } from "./link-renewals.ts";
 import { readBody } from "./params.ts";
 import { HttpError } from "./problem.ts";
@@ -46,24 +47,36 @@ export async function proxyLink(exchange: Exchange): Promise<Response> {
     if (error instanceof WireError) throw new HttpError(400, error.message);
     throw error;
   }
-  checkHello(exchange, frames[0]);
-  return sendToPeer(exchange.config, {
+  const guard = new LinkGuard(exchange.config, exchange.grant);
+  const [first, ...rest] = frames;
+  const hello = await greeted(guard, first);
+  const { onward, replies } = guard.sort(rest, Date.now());
+  const answer = await sendToPeer(exchange.config, {
     path: "/link",
     headers: { "content-type": "application/cbor" },
-    body,
+    body: joinFrames([hello, ...onward].map(encodeCallFrame)),
     // A write with an identity applies once, however often it is sent.
-    write: frames.some(
+    write: onward.some(
       (frame) =>
         frame.kind === "call" && frame.identity === undefined && isLinkWrite(frame.request),
     ),
   });
+  if (replies.length === 0 || answer.status !== 200) return answer;
+  const answered = new Uint8Array(await answer.arrayBuffer());
+  const refused = joinFrames(replies.map(encodeReplyFrame));
+  const { headers } = answer;
+  return new Response(Uint8Array.from(joinBatches([answered, refused])), { headers });
 }
 
-/** The secret that a browser can't show in a header stands in its hello. */
-function checkHello({ config }: Exchange, frame: LinkCallFrame | undefined): void {
-  if (frame?.kind !== "hello") throw new WireError("a link begins with hello");
-  if (config.secret !== undefined && !sameSecret(frame.token, config.secret)) {
-    throw rpcError("invalidAuthToken");
+async function greeted(
+  guard: LinkGuard,
+  frame: LinkCallFrame | undefined,
+): ReturnType<LinkGuard["greet"]> {
+  try {
+    return await guard.greet(frame);
+  } catch (error) {
+    if (error instanceof WireError) throw new HttpError(400, error.message);
+    throw error;
   }
 }
 
@@ -85,17 +98,21 @@ function upgrade(exchange: Exchange): Response {
 class LinkRelay {
   readonly #exchange: Exchange;
   readonly #client: SocketLike;
+  readonly #guard: LinkGuard;
+  /** Batches of the client that wait for the one before, while its token is checked. */
+  #arrived: Promise<void> = Promise.resolve();
+  #arrivedBytes = 0;
   #peer: SocketLike | undefined;
   #peerOpen = false;
   /** What the client sent while the peer's link was opening. */
   #waiting: Bytes[] = [];
   #waitingBytes = 0;
-  #greeted = false;
   #ended = false;
 
   constructor(exchange: Exchange, client: SocketLike) {
     this.#exchange = exchange;
     this.#client = client;
+    this.#guard = new LinkGuard(exchange.config, exchange.grant);
   }
 
   start(): void {
@@ -152,7 +169,7 @@ class LinkRelay {
     if (peer.readyState === 1) opened();
     else peer.addEventListener("open", opened);
     peer.addEventListener("message", ({ data }) => {
-      if (!this.#ended && data instanceof ArrayBuffer) this.#client.send(new Uint8Array(data));
+      if (data instanceof ArrayBuffer) this.#fromPeer(new Uint8Array(data));
     });
     peer.addEventListener("close", ({ code, reason }) => {
       if (this.#peerOpen) this.#end(code ?? 1012, reason ?? "");
@@ -161,36 +178,64 @@ class LinkRelay {
     peer.addEventListener("error", next);
   }
 
-  #fromClient(data: unknown): void {
+  #fromPeer(batch: Bytes): void {
     if (this.#ended) return;
     try {
-      if (!(data instanceof ArrayBuffer)) throw new WireError("frames are binary messages");
-      const batch = new Uint8Array(data);
-      if (batch.length > LIMITS.frameBytesMax) throw new WireError("the batch is too large");
-      const frames = decodeCallBatch(batch);
-      if (!this.#greeted) {
-        checkHello(this.#exchange, frames[0]);
-        this.#greeted = true;
-      }
-      this.#passOn(batch, frames);
+      this.#guard.checkExpiry(Date.now());
+      this.#client.send(batch);
     } catch (error) {
-      this.#end(1002, error instanceof Error ? error.message : String(error));
+      this.#refuse(error);
     }
   }
 
-  #passOn(batch: Bytes, frames: readonly LinkCallFrame[]): void {
-    const isRenewal = (frame: LinkCallFrame): boolean =>
-      this.#exchange.env.LEASE_HUB !== undefined &&
-      frame.kind === "call" &&
-      frame.request.method === "leaseKeepAlive";
-    if (!frames.some(isRenewal)) {
-      this.#toPeer(batch);
+  #fromClient(data: unknown): void {
+    if (this.#ended) return;
+    const length = data instanceof ArrayBuffer ? data.byteLength : 0;
+    this.#arrivedBytes += length;
+    if (this.#arrivedBytes > 2 * LIMITS.frameBytesMax) {
+      this.#end(1013, "too much before the link opened");
       return;
     }
+    this.#arrived = this.#arrived.then(async () => {
+      this.#arrivedBytes -= length;
+      if (this.#ended) return;
+      try {
+        await this.#handle(data);
+      } catch (error) {
+        this.#refuse(error);
+      }
+    });
+  }
+
+  async #handle(data: unknown): Promise<void> {
+    if (!(data instanceof ArrayBuffer)) throw new WireError("frames are binary messages");
+    const batch = new Uint8Array(data);
+    if (batch.length > LIMITS.frameBytesMax) throw new WireError("the batch is too large");
+    let frames = decodeCallBatch(batch);
+    if (!this.#guard.greeted) {
+      const [first, ...rest] = frames;
+      this.#toPeer(joinFrames([encodeCallFrame(await this.#guard.greet(first))]));
+      frames = rest;
+    }
+    const { onward, replies } = this.#guard.sort(frames, Date.now());
+    if (replies.length > 0) this.#client.send(joinFrames(replies.map(encodeReplyFrame)));
+    if (onward.length > 0) this.#passOn(onward);
+  }
+
+  /** A wrong token is a policy's close, everything else a protocol's. */
+  #refuse(error: unknown): void {
+    const refused = error instanceof HttpError || error instanceof RpcError;
+    this.#end(refused ? 1008 : 1002, error instanceof Error ? error.message : String(error));
+  }
+
+  #passOn(frames: readonly LinkCallFrame[]): void {
+    const hubbed = this.#exchange.env.LEASE_HUB !== undefined;
+    const isRenewal = (frame: LinkCallFrame): boolean =>
+      hubbed && frame.kind === "call" && frame.request.method === "leaseKeepAlive";
     const others = frames.filter((frame) => !isRenewal(frame));
     if (others.length > 0) this.#toPeer(joinFrames(others.map(encodeCallFrame)));
     for (const frame of frames) {
-      if (frame.kind !== "call" || frame.request.method !== "leaseKeepAlive") continue;
+      if (!hubbed || frame.kind !== "call" || frame.request.method !== "leaseKeepAlive") continue;
       const { env, config } = this.#exchange;
       void answerKeepAlive(env, config, frame.id, frame.request.ids).then((reply) => {
         if (!this.#ended) this.#client.send(joinFrames([encodeReplyFrame(reply)]));

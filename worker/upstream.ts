@@ -18,17 +18,21 @@ import type {
   LinkAnswer,
   LinkAnswerOf,
   LinkMethod,
+  LinkRequest,
   LinkRequestOf,
   LinkWatchCreate,
   LinkWelcome,
 } from "../shared/wire/link.ts";
 import type { EdgeConfig } from "./config.ts";
+import { admit, admitWatch } from "./auth/grant.ts";
+import type { Grant } from "./auth/grant.ts";
 import { servedBy } from "./served.ts";
 import type { Served } from "./served.ts";
 
 export class Upstream implements Caller {
   readonly platform: ClientPlatform;
   readonly #options: CallerOptions;
+  readonly #grant: Grant | undefined;
   readonly #posts: PostCaller;
   #link: LinkCaller | undefined;
   /** Who gave the last answer, and what it said of itself. */
@@ -36,7 +40,9 @@ export class Upstream implements Caller {
   #welcome: LinkWelcome | undefined;
   #demandedCluster: bigint | undefined;
 
-  constructor(config: EdgeConfig) {
+  /** `grant`: whose requests these are; undefined: nothing may be asked yet. */
+  constructor(config: EdgeConfig, grant: Grant | undefined) {
+    this.#grant = grant;
     this.platform = config.platform;
     this.#options = {
       endpoints: config.endpoints,
@@ -56,9 +62,12 @@ export class Upstream implements Caller {
     request: LinkRequestOf<Method>,
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
+    if (this.#grant === undefined) throw rpcError("permissionDenied");
+    // Admitting keeps the method.
+    const admitted = admit(this.#grant, request as LinkRequest) as LinkRequestOf<Method>;
     let answer: LinkAnswerOf<Method>;
     try {
-      answer = await this.#posts.call(request, options);
+      answer = await this.#posts.call(admitted, options);
     } finally {
       this.#checkCluster();
     }
@@ -80,7 +89,9 @@ export class Upstream implements Caller {
     if (this.#welcome.clusterId !== demanded) throw rpcError("clusterIdMismatch");
   }
 
-  watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
+  async watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
+    if (this.#grant === undefined) throw rpcError("permissionDenied");
+    admitWatch(this.#grant, create);
     this.#link ??= new LinkCaller(this.#options);
     return this.#link.watch(create, listener);
   }

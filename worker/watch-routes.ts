@@ -1,30 +1,31 @@
 /**
- * GET /watch: changes as server-sent events. `id` is "<revision>.<position>": the position counts
- * the matching events of that revision, so that `Last-Event-ID` resumes in the middle of one.
- * Events: `ready` (from here on nothing is missed), `put`, `delete`, `compacted` (history was
- * given up: read the state anew; the stream goes on from the oldest revision left) and `error`
- * (problem JSON; the stream ends). Comments keep it open while nothing happens.
+ * GET /watch: changes of keys as `watch-feed.ts` has them, as server-sent events, or as JSON
+ * messages over a WebSocket where one is asked for. Both are resumed by the id of the last event
+ * (`Last-Event-ID`, `lastEventId=`).
+ *
+ * Server-sent events: comments keep the stream open while nothing happens. A reader that is slow
+ * is not read ahead for: its watch rests at the peer.
+ *
+ * WebSocket: each message is { "event", "id", "data" }. A runtime doesn't tell how much of what was
+ * sent has left, so the reader does: now and then comes { "event": "sync", "id": "<id>" }, to be
+ * answered by the id as text; without the answer the feed rests. { "event": "keepalive" } comes
+ * while nothing happens.
  */
-import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
-import { CompactedError } from "../shared/client/watch.ts";
-import type { Watch, WatchEvent } from "../shared/client/watch.ts";
+import type { Watch } from "../shared/client/watch.ts";
+import { socketToken } from "./access.ts";
 import type { Exchange } from "./exchange.ts";
-import { jsonBytes } from "./encoding.ts";
-import type { Encoding } from "./encoding.ts";
-import { entryJson } from "./kv-routes.ts";
 import { Params } from "./params.ts";
 import { HttpError, problemResponse } from "./problem.ts";
 import { storeOver } from "./upstream.ts";
+import { WatchFeed, positionOf } from "./watch-feed.ts";
+import type { Message } from "./watch-feed.ts";
+import { workerd } from "./workerd.ts";
+import type { ServerSocket } from "./workerd.ts";
 
-interface Position {
-  readonly revision: number;
-  /** Matching events of that revision that were delivered. */
-  readonly delivered: number;
-}
-
-export async function watchKeys({ request, upstream, config }: Exchange): Promise<Response> {
+export async function watchKeys(exchange: Exchange): Promise<Response> {
+  const { request, upstream, config, grant } = exchange;
   const params = new Params(request.url, [
     "key",
     "prefix",
@@ -53,173 +54,173 @@ export async function watchKeys({ request, upstream, config }: Exchange): Promis
       fromRevision: from,
       previous: params.flag("previous"),
       only: params.oneOf("only", ["put", "delete"]),
+      bufferBytesMax: LIMITS.edgeWatchBytesMax,
     });
-  const first = open(start?.revision);
-  const stream = new EventStream(open, first, { encoding: params.encoding, start });
+  const feed = new WatchFeed(open, { encoding: params.encoding, start, grant });
   try {
-    await stream.begin(params.timeoutMilliseconds ?? config.timeoutMilliseconds);
+    await feed.begin(params.timeoutMilliseconds ?? config.timeoutMilliseconds);
   } catch (error) {
-    first.close();
+    feed.close();
     throw error;
   }
-  return new Response(
-    stream.body(() => upstream.close()),
-    {
-      headers: {
-        "content-type": "text/event-stream",
-        "cache-control": "no-store",
-        // Some proxies gather a response before they pass it on, unless told otherwise.
-        "x-accel-buffering": "no",
-      },
+  const end = (): void => {
+    feed.close();
+    upstream.close();
+  };
+  const upgrades = request.headers.get("upgrade")?.toLowerCase() === "websocket";
+  return upgrades ? overSocket(feed, end, request) : overEvents(feed, end);
+}
+
+function overEvents(feed: WatchFeed, end: () => void): Response {
+  return new Response(eventStream(feed, end), {
+    headers: {
+      "content-type": "text/event-stream",
+      "cache-control": "no-store",
+      // Some proxies gather a response before they pass it on, unless told otherwise.
+      "x-accel-buffering": "no",
     },
-  );
+  });
 }
 
-function positionOf(text: string): Position {
-  const match = /^(\d{1,16})\.(\d{1,9})$/.exec(text);
-  if (match === null || Number(match[1]) < 1) {
-    throw new HttpError(400, "Last-Event-ID is <revision>.<position>, as this edge sends them");
-  }
-  return { revision: Number(match[1]), delivered: Number(match[2]) };
-}
-
-type Message = { event: string; data: object; id?: string };
-
-class EventStream {
-  readonly #open: (from: number | undefined) => Watch<Bytes>;
-  readonly #encoding: Encoding;
-  readonly #encoder = new TextEncoder();
-  #watch: Watch<Bytes>;
-  #events: AsyncIterator<WatchEvent<Bytes>>;
-  /** Where the reader is. */
-  #revision: number;
-  #delivered: number;
-  /** Events of `#revision` that were delivered before this stream: passed over. */
-  #skip: number;
-  #opening: Message | undefined;
-  #ended = false;
-
-  constructor(
-    open: (from: number | undefined) => Watch<Bytes>,
-    watch: Watch<Bytes>,
-    options: { encoding: Encoding; start: Position | undefined },
-  ) {
-    this.#open = open;
-    this.#watch = watch;
-    this.#events = watch[Symbol.asyncIterator]();
-    this.#encoding = options.encoding;
-    this.#revision = options.start?.revision ?? 0;
-    this.#skip = options.start?.delivered ?? 0;
-    this.#delivered = this.#skip;
-  }
-
-  /**
-   * Waits until the peer has taken the watch: what fails until then is an answer of its own, not an
-   * event.
-   */
-  async begin(timeoutMilliseconds: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        const text = "no peer took the watch in time: try again";
-        reject(new RpcError("unavailable", text));
-      }, timeoutMilliseconds);
-    });
-    try {
-      const revision = await Promise.race([this.#watch.ready, late]);
-      if (this.#revision === 0) this.#revision = revision;
-      const id = `${this.#revision}.${this.#delivered}`;
-      this.#opening = { event: "ready", data: { revision: this.#revision }, id };
-    } catch (error) {
-      if (!(error instanceof CompactedError)) throw error;
-    } finally {
-      if (timer !== undefined) clearTimeout(timer);
-    }
-  }
-
-  body(onEnd: () => void): ReadableStream<Uint8Array> {
-    let keepalive: ReturnType<typeof setInterval> | undefined;
-    const finish = (): void => {
-      this.#ended = true;
-      if (keepalive !== undefined) clearInterval(keepalive);
-      this.#watch.close();
-      onEnd();
-    };
-    return new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        controller.enqueue(this.#encoder.encode("retry: 1000\n\n"));
-        keepalive = setInterval(() => {
-          // A reader that lags has bytes to come: it needs no sign of life.
-          if ((controller.desiredSize ?? 0) > 0) {
-            controller.enqueue(this.#encoder.encode(": keepalive\n\n"));
+/** Pulled by its reader: what isn't read stays in the watch, whose buffer is bounded. */
+function eventStream(feed: WatchFeed, end: () => void): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let keepalive: ReturnType<typeof setInterval> | undefined;
+  let ended = false;
+  const finish = (): void => {
+    ended = true;
+    if (keepalive !== undefined) clearInterval(keepalive);
+    end();
+  };
+  return new ReadableStream<Uint8Array>({
+    start: (controller) => {
+      controller.enqueue(encoder.encode("retry: 1000\n\n"));
+      keepalive = setInterval(() => {
+        void expired(feed).then((message) => {
+          if (ended) return;
+          if (message !== undefined) {
+            controller.enqueue(encoder.encode(eventText(message)));
+            controller.close();
+            finish();
+          } else if ((controller.desiredSize ?? 0) > 0) {
+            // A reader that lags has bytes to come: it needs no sign of life.
+            controller.enqueue(encoder.encode(": keepalive\n\n"));
           }
-        }, LIMITS.edgeKeepaliveMilliseconds);
-      },
-      pull: async (controller) => {
-        const message = await this.#next();
-        if (this.#ended) return;
-        if (message !== undefined) {
-          const id = message.id === undefined ? "" : `id: ${message.id}\n`;
-          const data = JSON.stringify(message.data);
-          const text = `event: ${message.event}\n${id}data: ${data}\n\n`;
-          controller.enqueue(this.#encoder.encode(text));
-          if (message.event !== "error") return;
-        }
-        controller.close();
-        finish();
-      },
-      cancel: finish,
-    });
-  }
-
-  async #next(): Promise<Message | undefined> {
-    if (this.#opening !== undefined) {
-      const opening = this.#opening;
-      this.#opening = undefined;
-      return opening;
-    }
-    try {
-      for (;;) {
-        const next = await this.#events.next();
-        if (next.done === true) return undefined;
-        const message = this.#messageOf(next.value);
-        if (message !== undefined) return message;
+        });
+      }, LIMITS.edgeKeepaliveMilliseconds);
+    },
+    pull: async (controller) => {
+      const message = await feed.next();
+      if (ended) return;
+      if (message !== undefined) {
+        controller.enqueue(encoder.encode(eventText(message)));
+        if (message.event !== "error") return;
       }
-    } catch (error) {
-      if (error instanceof CompactedError) return this.#compacted(error.compactRevision);
-      const data: unknown = await problemResponse(error).json();
-      return { event: "error", data: data as object };
-    }
-  }
+      controller.close();
+      finish();
+    },
+    cancel: finish,
+  });
+}
 
-  #messageOf(event: WatchEvent<Bytes>): Message | undefined {
-    if (event.revision !== this.#revision) {
-      this.#revision = event.revision;
-      this.#delivered = 0;
-      this.#skip = 0;
-    }
-    if (this.#skip > 0) {
-      this.#skip -= 1;
-      return undefined;
-    }
-    this.#delivered += 1;
-    const { type, revision, entry, previous } = event;
-    const changed =
-      type === "put"
-        ? entryJson(entry, this.#encoding)
-        : { ...jsonBytes("key", entry.keyBytes, this.#encoding), modRevision: revision };
-    const before = previous === undefined ? {} : { previous: entryJson(previous, this.#encoding) };
-    const id = `${revision}.${this.#delivered}`;
-    return { event: type, data: { revision, ...changed, ...before }, id };
-  }
+function eventText({ event, id, data }: Message): string {
+  return `event: ${event}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+}
 
-  /** The reader is told what it has missed, and the stream goes on with what is left. */
-  #compacted(compactRevision: number): Message {
-    this.#watch = this.#open(compactRevision);
-    this.#events = this.#watch[Symbol.asyncIterator]();
-    this.#revision = compactRevision;
-    this.#delivered = 0;
-    this.#skip = 0;
-    return { event: "compacted", data: { compactRevision }, id: `${compactRevision}.0` };
+/** The last message of a reader whose token has expired. */
+async function expired(feed: WatchFeed): Promise<Message | undefined> {
+  try {
+    feed.checkExpiry();
+    return undefined;
+  } catch (error) {
+    const data: unknown = await problemResponse(error).json();
+    return { event: "error", data: data as object };
   }
 }
+
+function overSocket(feed: WatchFeed, end: () => void, request: Request): Response {
+  if (workerd.WebSocketPair === undefined) {
+    end();
+    throw new HttpError(501, "this runtime has no WebSockets for the edge: read events instead");
+  }
+  const { 0: client, 1: server } = new workerd.WebSocketPair();
+  server.accept();
+  void new SocketFeed(feed, server, end).run();
+  const headers = new Headers();
+  if (socketToken(request) !== undefined) headers.set("sec-websocket-protocol", "Bearer");
+  return new Response(null, { status: 101, headers, webSocket: client } as ResponseInit);
+}
+
+/** A feed into a WebSocket, at most so many bytes ahead of its reader. */
+class SocketFeed {
+  readonly #feed: WatchFeed;
+  readonly #socket: ServerSocket;
+  readonly #end: () => void;
+  readonly #keepalive: ReturnType<typeof setInterval>;
+  #ended = false;
+  /** Bytes since the last sync, and syncs that the reader has yet to answer. */
+  #sinceSync = 0;
+  #unanswered = new Set<string>();
+  #wake: (() => void) | undefined;
+
+  constructor(feed: WatchFeed, socket: ServerSocket, end: () => void) {
+    this.#feed = feed;
+    this.#socket = socket;
+    this.#end = end;
+    socket.addEventListener("message", ({ data }) => {
+      this.#unanswered.delete(String(data));
+      this.#wake?.();
+    });
+    socket.addEventListener("close", () => this.#finish(1000, ""));
+    socket.addEventListener("error", () => this.#finish(1011, ""));
+    this.#keepalive = setInterval(() => {
+      void expired(feed).then((message) => {
+        if (message === undefined) this.#send({ event: "keepalive" });
+        else this.#fail(message);
+      });
+    }, LIMITS.edgeKeepaliveMilliseconds);
+  }
+
+  async run(): Promise<void> {
+    while (!this.#ended) {
+      const message = await this.#feed.next();
+      if (message === undefined) return this.#finish(1000, "");
+      if (message.event === "error") return this.#fail(message);
+      this.#send(message);
+      if (this.#sinceSync >= LIMITS.edgeWatchBytesMax && message.id !== undefined) {
+        this.#sinceSync = 0;
+        this.#unanswered.add(message.id);
+        this.#send({ event: "sync", id: message.id });
+      }
+      while (this.#unanswered.size >= SYNCS_MAX && !this.#ended) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+
+  #send(message: object): void {
+    if (this.#ended) return;
+    const text = JSON.stringify(message);
+    this.#sinceSync += text.length;
+    this.#socket.send(text);
+  }
+
+  #fail(message: Message): void {
+    this.#send(message);
+    this.#finish(1008, "the watch ended: see its last message");
+  }
+
+  #finish(code: number, reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearInterval(this.#keepalive);
+    this.#socket.close(code, reason);
+    this.#end();
+    this.#wake?.();
+  }
+}
+
+/** Syncs that may be unanswered before the feed rests. */
+const SYNCS_MAX = 2;

@@ -177,11 +177,19 @@ export const LIMITS = {
   /** The edge's deadline for an answer, and the longest that a caller may ask for. */
   edgeTimeoutMilliseconds: 5000,
   edgeTimeoutMillisecondsMax: 60_000,
+  /** A bearer token, the prefixes that it may name for each permission, and clocks' difference. */
+  jwtBytesMax: 8 * KIB,
+  jwtPrefixesMax: 64,
+  jwtLeewayMilliseconds: 30_000,
+  /** Callers whose rates an isolate of the edge counts at a time. */
+  edgeRateCallersMax: 10_000,
   /** A JSON body at the edge: the largest request as base64, with room for its names. */
   edgeJsonBytesMax: 3 * MIB,
   /** Keys in one JSON listing of the edge: by default, and at most. */
   edgePageKeys: 1000,
   edgePageKeysMax: 10_000,
+  /** Undelivered bytes of one reader's watch at the edge: thousands of slow ones fit an isolate. */
+  edgeWatchBytesMax: 64 * KIB,
   /** Silence on a watch after which the edge sends a comment, so that proxies keep the stream open. */
   edgeKeepaliveMilliseconds: 15_000,
   /**

@@ -60,27 +60,16 @@ export type AfterFailure =
 
 export class Attempts {
   readonly write: boolean;
+  readonly request: LinkRequest;
   readonly #lanes: WriteLanes;
-  #request: LinkRequest;
   #identity: WriteIdentity | undefined;
   /** A try may have had its effect. */
   #uncertain = false;
 
-  constructor(
-    request: LinkRequest,
-    parts: { readonly lanes: WriteLanes; readonly platform: ClientPlatform },
-  ) {
+  constructor(request: LinkRequest, parts: { readonly lanes: WriteLanes }) {
     this.write = isLinkWrite(request);
     this.#lanes = parts.lanes;
-    this.#request = request;
-    if (request.method === "leaseGrant" && request.id === 0n) {
-      // Chosen here, so that each try asks for the same lease.
-      this.#request = { ...request, id: leaseId(parts.platform) };
-    }
-  }
-
-  get request(): LinkRequest {
-    return this.#request;
+    this.request = request;
   }
 
   get uncertain(): boolean {
@@ -124,11 +113,4 @@ export class Attempts {
     const decisive = error.code !== undefined && DECISIVE.includes(error.code);
     return decisive ? error : withOutcome(error, "unknown");
   }
-}
-
-/** A positive random id, as peers choose them. */
-function leaseId(platform: ClientPlatform): bigint {
-  let id = 0n;
-  for (const byte of platform.randomBytes(8)) id = (id << 8n) | BigInt(byte);
-  return BigInt.asUintN(62, id) | 1n;
 }

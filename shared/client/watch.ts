@@ -21,6 +21,8 @@ export interface WatchOptions {
   /** Leave out puts, or deletes. */
   readonly only?: "put" | "delete" | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Undelivered bytes past which the watch rests at the peer until its reader has caught up. */
+  readonly bufferBytesMax?: number | undefined;
 }
 
 export interface WatchEvent<Value> {
@@ -196,7 +198,8 @@ export class Watch<Value> implements AsyncIterable<WatchEvent<Value>> {
       this.#queuedBytes += event.kv.key.length + event.kv.value.length + 64;
     }
     this.#next = last.kv.modRevision + 1;
-    if (this.#queuedBytes > LIMITS.clientWatchBytesMax) this.#rest();
+    if (this.#queuedBytes > (this.#options.bufferBytesMax ?? LIMITS.clientWatchBytesMax))
+      this.#rest();
     this.#awaken();
   }
 

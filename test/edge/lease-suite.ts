@@ -4,6 +4,7 @@ import { errorText } from "../../shared/api/errors.ts";
 import { jsonOf, problemOf, withClient } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 import { EventSourceReader } from "./event-source.ts";
+import { watchSocketSuite } from "./watch-socket-suite.ts";
 
 const POST = { method: "POST" };
 
@@ -193,5 +194,6 @@ export function gatewaySuite(edgeOf: () => Edge): void {
 export function describeApi(edgeOf: () => Edge): void {
   describe("leases", () => leaseSuite(edgeOf));
   describe("watches by server-sent events", () => watchSuite(edgeOf));
+  describe("watches by WebSocket", () => watchSocketSuite(edgeOf));
   describe("etcd's JSON gateway", () => gatewaySuite(edgeOf));
 }

@@ -15,6 +15,7 @@ import { kvSuite } from "./kv-suite.ts";
 import { describeApi } from "./lease-suite.ts";
 import { linkSuite } from "./link-suite.ts";
 import { retrySuite } from "./retry-suite.ts";
+import { rateSuite, tokenSuite } from "./token-suite.ts";
 
 export function proxySuite(label: string, start: StartEdge): void {
   describe(`the edge ${label}`, () => {
@@ -42,6 +43,8 @@ export function proxySuite(label: string, start: StartEdge): void {
     describe("access without a secret", () => loopbackSuite(edgeOf));
     describe("access with a secret", () => secretSuite(start));
     describe("peers that fail", () => faultSuite(start, () => urlsOf(cluster)));
+    describe("access with tokens", () => tokenSuite(start));
+    describe("limits", () => rateSuite(start));
     describe("answers that are lost", () => retrySuite(start, () => urlsOf(cluster)));
     describe("a member stops", () => {
       test("reads and writes go on, whichever it is, and nothing acknowledged is lost", async () => {

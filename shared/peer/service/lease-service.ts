@@ -4,7 +4,10 @@
  * one call.
  */
 import { rpcError } from "../../api/errors.ts";
+import type { Bytes } from "../../base/bytes.ts";
+import { hexOf, utf8 } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
+import type { WriteIdentity } from "../../wire/command.ts";
 import type { LeaseCall, PeerReply } from "../../wire/peer-call.ts";
 import type { CallContext, Header, LeaseService } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
@@ -51,7 +54,7 @@ export class ReplicatedLeases implements LeaseService {
     this.#quota.check(LEASE_COST_BYTES);
     const least = this.#ttlSecondsMin;
     const ttlSeconds = options.ttlSeconds < BigInt(least) ? least : Number(options.ttlSeconds);
-    const id = options.id === 0n ? this.#newId() : options.id;
+    const id = options.id === 0n ? this.#newId(call.identity) : options.id;
     return this.#context.write({ kind: "leaseGrant", id, ttlSeconds }, call, ({ header }) => ({
       header,
       id,
@@ -237,13 +240,27 @@ export class ReplicatedLeases implements LeaseService {
     return Math.ceil((1.5 * electionTicks * tickMilliseconds) / 1000);
   }
 
-  /** A positive 63-bit number that isn't taken. */
-  #newId(): bigint {
+  /**
+   * A positive 63-bit number that isn't taken. For a grant that may be sent again: the same one
+   * whenever and wherever it arrives, made of its identity, so that the answer is the first's.
+   */
+  #newId(identity: WriteIdentity | undefined): bigint {
+    const { host, state } = this.#context;
+    if (identity !== undefined) {
+      const hash = host.sha256();
+      hash.update(utf8(`lease ${hexOf(identity.client)} ${identity.sequence}`));
+      return positiveId(hash.digest().subarray(0, 8)) | 1n;
+    }
     for (;;) {
-      let id = 0n;
-      for (const byte of this.#context.host.randomBytes(8)) id = (id << 8n) | BigInt(byte);
-      id &= 0x7fff_ffff_ffff_ffffn;
-      if (id !== 0n && this.#context.state.lessor.lookup(id) === undefined) return id;
+      const id = positiveId(host.randomBytes(8));
+      if (id !== 0n && state.lessor.lookup(id) === undefined) return id;
     }
   }
+}
+
+/** The lower 63 bits of 8 bytes. */
+function positiveId(bytes: Bytes): bigint {
+  let id = 0n;
+  for (const byte of bytes) id = (id << 8n) | BigInt(byte);
+  return id & 0x7fff_ffff_ffff_ffffn;
 }

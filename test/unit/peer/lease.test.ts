@@ -44,6 +44,19 @@ describe("one member", () => {
     expect(ids).toEqual([chosen.id, -5n]);
   });
 
+  test("a grant that arrives again, at another member too, is the one lease", async () => {
+    const driven = await startDriven({ members: 3 });
+    const { cluster, settled } = driven;
+    await driven.leader();
+    const identity = { client: Uint8Array.of(1, 2, 3), sequence: 1, floor: 0 };
+    const again = (member: InProcessMember) =>
+      leaseOf(member).grant({ id: 0n, ttlSeconds: 30n }, { ...PATIENT_CALL, identity });
+    const first = await settled(again(cluster.member(0)));
+    expect((await settled(again(cluster.member(1)))).id).toBe(first.id);
+    const { ids } = await settled(leaseOf(cluster.member(2)).leases(PATIENT_CALL));
+    expect(ids).toEqual([first.id]);
+  });
+
   test("a lease expires with its keys unless it is kept alive", async () => {
     const driven = await startDriven();
     const { cluster, settled, clock } = driven;
