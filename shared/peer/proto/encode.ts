@@ -14,7 +14,7 @@ import { EMPTY, utf8, type Bytes } from "../../base/bytes.ts";
 import type { KeyValue } from "../../mvcc/types.ts";
 import type { Header, RangeAnswer, WatchedEvent, WatchResponse } from "../services.ts";
 
-function sizeOfNumber(value: number): number {
+export function sizeOfNumber(value: number): number {
   return value === 0 ? 0 : 1 + sizeOfVarint(value);
 }
 
@@ -43,18 +43,18 @@ function encodedIds({ clusterId, memberId }: Header): Bytes {
   return ids.encoded;
 }
 
-function sizeOfHeader(header: Header): number {
+export function sizeOfHeader(header: Header): number {
   return encodedIds(header).length + sizeOfNumber(header.revision) + sizeOfNumber(header.raftTerm);
 }
 
-function writeHeader(writer: WireWriter, header: Header, size: number): void {
+export function writeHeader(writer: WireWriter, header: Header, size: number): void {
   writer.message(1, size);
   writer.raw(encodedIds(header));
   writer.number(3, header.revision);
   writer.number(4, header.raftTerm);
 }
 
-function sizeOfKeyValue(kv: KeyValue): number {
+export function sizeOfKeyValue(kv: KeyValue): number {
   return (
     sizeOfBytes(kv.key) +
     sizeOfNumber(kv.createRevision) +
@@ -65,7 +65,7 @@ function sizeOfKeyValue(kv: KeyValue): number {
   );
 }
 
-function writeKeyValue(writer: WireWriter, field: number, kv: KeyValue, size: number): void {
+export function writeKeyValue(writer: WireWriter, field: number, kv: KeyValue, size: number): void {
   writer.message(field, size);
   writer.data(1, kv.key);
   writer.number(2, kv.createRevision);

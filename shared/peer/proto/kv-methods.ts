@@ -5,6 +5,7 @@ import type { KeyValue } from "../../mvcc/types.ts";
 import type { CallContext, KvService, RangeAnswer } from "../services.ts";
 import { decodePutRequest, decodeRangeRequest } from "./decode.ts";
 import { encodePutResponse, encodeRangeResponse } from "./encode.ts";
+import { encodeDeleteRangeResponse, encodeTxnResponse } from "./encode-txn.ts";
 import { streaming, unary, type AnswerSink, type ProtoMethod } from "./method.ts";
 import { pullStream } from "./pull-stream.ts";
 import { headerMessage, keyValueMessage, opResultMessage, rangeMessage } from "./replies.ts";
@@ -54,6 +55,7 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
       KV.method.deleteRange,
       (request, call) => kv.deleteRange(deleteRangeOpOf(request), call),
       {
+        encode: encodeDeleteRangeResponse,
         message: ({ header, deleted, previous }) => ({
           header: headerMessage(header),
           deleted: BigInt(deleted),
@@ -66,6 +68,7 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
       (request, call) =>
         kv.txn(txnOpOf(request), { serializable: isSerializableTxn(request) }, call),
       {
+        encode: encodeTxnResponse,
         message: ({ header, succeeded, results }) => ({
           header: headerMessage(header),
           succeeded,

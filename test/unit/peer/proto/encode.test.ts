@@ -3,9 +3,11 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import {
+  DeleteRangeResponseSchema,
   LeaseKeepAliveResponseSchema,
   PutResponseSchema,
   RangeResponseSchema,
+  TxnResponseSchema,
   WatchResponseSchema,
 } from "../../../../shared/api/gen/etcdserverpb/rpc_pb.js";
 import type { KeyValue } from "../../../../shared/mvcc/types.ts";
@@ -16,12 +18,17 @@ import {
   encodeWatchResponse,
 } from "../../../../shared/peer/proto/encode.ts";
 import {
+  encodeDeleteRangeResponse,
+  encodeTxnResponse,
+} from "../../../../shared/peer/proto/encode-txn.ts";
+import {
   headerMessage,
   keyValueMessage,
+  opResultMessage,
   rangeMessage,
   watchMessage,
 } from "../../../../shared/peer/proto/replies.ts";
-import type { WatchResponse } from "../../../../shared/peer/services.ts";
+import type { OpResult, WatchResponse } from "../../../../shared/peer/services.ts";
 
 const count = fc.oneof(fc.constantFrom(0, 1, 127, 128, 2 ** 32, Number.MAX_SAFE_INTEGER), fc.nat());
 const id = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
@@ -63,6 +70,61 @@ test("range", () => {
         rangeMessage(headerMessage(answer.header), answer),
       );
       agree(encodeRangeResponse(answer), toBinary(RangeResponseSchema, message));
+    }),
+  );
+});
+
+test("delete range", () => {
+  const answers = fc.record({ header, deleted: count, previous: fc.array(keyValue) });
+  fc.assert(
+    fc.property(answers, (answer) => {
+      const message = create(DeleteRangeResponseSchema, {
+        header: headerMessage(answer.header),
+        deleted: BigInt(answer.deleted),
+        prevKvs: answer.previous.map(keyValueMessage),
+      });
+      agree(encodeDeleteRangeResponse(answer), toBinary(DeleteRangeResponseSchema, message));
+    }),
+  );
+});
+
+test("transactions, nested ones too", () => {
+  const kvs = fc.array(keyValue, { maxLength: 4 });
+  const { result } = fc.letrec<{ result: OpResult }>((tie) => ({
+    result: fc.oneof(
+      { depthSize: "small", withCrossShrink: true },
+      fc.record({
+        kind: fc.constant("put" as const),
+        revision: count,
+        previous: fc.option(keyValue, { nil: undefined }),
+      }),
+      fc.record({
+        kind: fc.constant("deleteRange" as const),
+        revision: count,
+        deleted: count,
+        previous: kvs,
+      }),
+      fc.record({
+        kind: fc.constant("range" as const),
+        revision: count,
+        result: fc.record({ kvs, count, more: fc.boolean() }),
+      }),
+      fc.record({
+        kind: fc.constant("txn" as const),
+        succeeded: fc.boolean(),
+        results: fc.array(tie("result"), { maxLength: 4 }),
+      }),
+    ),
+  }));
+  const answers = fc.record({ header, succeeded: fc.boolean(), results: fc.array(result) });
+  fc.assert(
+    fc.property(answers, (answer) => {
+      const message = create(TxnResponseSchema, {
+        header: headerMessage(answer.header),
+        succeeded: answer.succeeded,
+        responses: answer.results.map(opResultMessage),
+      });
+      agree(encodeTxnResponse(answer), toBinary(TxnResponseSchema, message));
     }),
   );
 });
