@@ -44,3 +44,7 @@ export const leaseRenewIdsMax = 5000;
 export const leaseDriftShare = 0.01;
 /** And never less than this: a busy event loop fires a timer late, however short the ttl. */
 export const leaseMarginMillisecondsMin = 100;
+/** Runs of one `atomically` that others may outrun before it gives up. */
+export const stmAttemptsMax = 100;
+/** How long an endpoint of a service that failed is passed over. */
+export const serviceRestMilliseconds = 5000;
