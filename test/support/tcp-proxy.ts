@@ -1,59 +1,54 @@
-/**
- * A TCP proxy before one port of 127.0.0.1, whose traffic can be cut: bytes are swallowed, nothing
- * is refused or closed, as by a firewall that drops. Members send to each other only on connections
- * that they dialled, so a cut before a member's peer port leaves it able to speak and unable to
- * hear. `heal` ends the connections that lost bytes.
- */
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
+/** A TCP proxy before a listener of this machine, which can go silent: connections stay, nothing passes. */
+import { connect as dial, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 
 export class TcpProxy {
   readonly port: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  #cut = false;
+  #silent = false;
 
-  static async start(target: number): Promise<TcpProxy> {
-    const server = createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return new TcpProxy(server, target);
-  }
-
-  private constructor(server: Server, target: number) {
+  private constructor(server: Server) {
     this.#server = server;
     this.port = (server.address() as AddressInfo).port;
-    server.on("connection", (near) => this.#join(near, target));
+  }
+
+  /** `to`: host:port. */
+  static start(to: string): Promise<TcpProxy> {
+    const [host = "", port = ""] = to.split(":");
+    const server = createServer();
+    return new Promise((resolve) => {
+      server.listen(0, "127.0.0.1", () => {
+        const proxy = new TcpProxy(server);
+        server.on("connection", (client: Socket) => proxy.#join(client, dial(Number(port), host)));
+        resolve(proxy);
+      });
+    });
   }
 
   /** From now on nothing passes, in either direction. */
-  cut(): void {
-    this.#cut = true;
+  silence(): void {
+    this.#silent = true;
   }
 
-  heal(): void {
-    if (!this.#cut) return;
-    this.#cut = false;
+  async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
   }
 
-  async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-
-  #join(near: Socket, target: number): void {
-    const far = connect(target, "127.0.0.1");
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
+  #join(client: Socket, server: Socket): void {
+    const pairs = [
+      [client, server],
+      [server, client],
+    ] as const;
+    for (const [from, to] of pairs) {
       this.#sockets.add(from);
-      from.setNoDelay(true);
-      from.on("data", (bytes) => {
-        if (!this.#cut) to.write(bytes);
+      from.on("data", (chunk: Buffer) => {
+        if (!this.#silent) to.write(chunk);
       });
-      from.on("error", () => {});
+      from.on("error", () => to.destroy());
       from.on("close", () => {
         this.#sockets.delete(from);
         to.destroy();

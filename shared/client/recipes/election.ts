@@ -79,7 +79,8 @@ export class Election {
   async *observe(options: WaitOptions = {}): AsyncGenerator<Leader, void, void> {
     const { signal } = options;
     let told: Leader | undefined;
-    while (signal?.aborted !== true) {
+    for (;;) {
+      if (signal?.aborted === true) return;
       const { leader, revision } = await this.#first(options);
       if (leader !== undefined && leader.revision !== told?.revision) {
         told = leader;

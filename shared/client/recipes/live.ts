@@ -42,7 +42,7 @@ export class LiveRange<Value> implements AsyncIterable<ReadonlyMap<string, Entry
     this.#signal = signal;
     let settle: (error?: unknown) => void = () => undefined;
     this.ready = new Promise((resolve, reject) => {
-      settle = (error) => (error === undefined ? resolve() : reject(error as Error));
+      settle = (error) => (error === undefined ? resolve() : reject(error));
     });
     // Whoever doesn't wait for it hears of the failure from the iterator.
     this.ready.catch(() => undefined);

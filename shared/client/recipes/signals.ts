@@ -6,7 +6,7 @@ import { defaultPlatform } from "../platform.ts";
 /** Aborts as soon as one of them does, with its reason. `off` lets go of them. */
 export function joinSignals(...signals: readonly (AbortSignal | undefined)[]): {
   readonly signal: AbortSignal;
-  off(): void;
+  readonly off: () => void;
 } {
   const joined = new AbortController();
   const abort = (): void => joined.abort(signals.find((each) => each?.aborted)?.reason);
