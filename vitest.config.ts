@@ -26,6 +26,7 @@ export default defineConfig({
       suite("process", { turn: 2, timeoutSeconds: 120 }),
       suite("interop", { turn: 3, timeoutSeconds: 120 }),
       suite("edge", { turn: 4, timeoutSeconds: 120 }),
+      suite("browser", { turn: 5, timeoutSeconds: 120 }),
     ],
   },
 });
