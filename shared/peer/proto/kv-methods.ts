@@ -4,6 +4,7 @@ import { rpcError } from "../../api/errors.ts";
 import type { KeyValue } from "../../mvcc/types.ts";
 import type { CallContext, KvService, RangeAnswer } from "../services.ts";
 import { decodePutRequest, decodeRangeRequest } from "./decode.ts";
+import { decodeTxnRequest } from "./decode-txn.ts";
 import { encodePutResponse, encodeRangeResponse } from "./encode.ts";
 import { encodeDeleteRangeResponse, encodeTxnResponse } from "./encode-txn.ts";
 import { streaming, unary, type AnswerSink, type ProtoMethod } from "./method.ts";
@@ -68,6 +69,7 @@ export function kvMethods(kv: KvService): Readonly<Record<string, ProtoMethod>> 
       (request, call) =>
         kv.txn(txnOpOf(request), { serializable: isSerializableTxn(request) }, call),
       {
+        decode: decodeTxnRequest,
         encode: encodeTxnResponse,
         message: ({ header, succeeded, results }) => ({
           header: headerMessage(header),

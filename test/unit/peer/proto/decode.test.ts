@@ -13,17 +13,25 @@ import {
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  Compare_CompareResult,
+  Compare_CompareTarget,
+  CompareSchema,
+  DeleteRangeRequestSchema,
   LeaseKeepAliveRequestSchema,
   PutRequestSchema,
   RangeRequest_SortOrder,
   RangeRequest_SortTarget,
   RangeRequestSchema,
+  type RequestOp,
+  RequestOpSchema,
+  TxnRequestSchema,
 } from "../../../../shared/api/gen/etcdserverpb/rpc_pb.js";
 import {
   decodeKeepAliveRequest,
   decodePutRequest,
   decodeRangeRequest,
 } from "../../../../shared/peer/proto/decode.ts";
+import { decodeTxnRequest } from "../../../../shared/peer/proto/decode-txn.ts";
 
 const int64 = fc.oneof(
   fc.constantFrom(0n, 1n, 127n, 128n, 2n ** 28n, 2n ** 56n, -1n, 2n ** 63n - 1n, -(2n ** 63n)),
@@ -65,18 +73,65 @@ const ranges = fc.record(
   { requiredKeys: ["key"] },
 );
 
-/** What comes of decoding: the fields, or the error's text. Unknown fields may be kept or not. */
+const { EQUAL, GREATER, LESS, NOT_EQUAL } = Compare_CompareResult;
+const { VERSION, CREATE, MOD, VALUE, LEASE } = Compare_CompareTarget;
+const compares = fc
+  .record({
+    result: fc.constantFrom(EQUAL, GREATER, LESS, NOT_EQUAL),
+    target: fc.constantFrom(VERSION, CREATE, MOD, VALUE, LEASE),
+    key: bytes,
+    rangeEnd: fc.oneof({ weight: 9, arbitrary: fc.constant(new Uint8Array(0)) }, bytes),
+    targetUnion: fc.oneof(
+      fc.constant({ case: undefined }),
+      fc.record({ case: fc.constant("value" as const), value: bytes }),
+      fc.record({
+        case: fc.constantFrom("version", "createRevision", "modRevision", "lease"),
+        value: int64,
+      }),
+    ),
+  })
+  .map((fields) => create(CompareSchema, fields));
+const operations: fc.Arbitrary<RequestOp["request"]> = fc.oneof(
+  puts.map((put) => ({ case: "requestPut" as const, value: create(PutRequestSchema, put) })),
+  ranges.map((range) => ({
+    case: "requestRange" as const,
+    value: create(RangeRequestSchema, range),
+  })),
+  fc.record({ key: bytes, rangeEnd: bytes, prevKv: flag }).map((deletion) => ({
+    case: "requestDeleteRange" as const,
+    value: create(DeleteRangeRequestSchema, deletion),
+  })),
+  fc.constantFrom<RequestOp["request"]>(
+    { case: "requestTxn", value: create(TxnRequestSchema, {}) },
+    { case: undefined },
+  ),
+);
+const lists = fc.array(
+  operations.map((request) => create(RequestOpSchema, { request })),
+  { maxLength: 3 },
+);
+const txns = fc.record({
+  compare: fc.array(compares, { maxLength: 3 }),
+  success: lists,
+  failure: lists,
+});
+
+/** What comes of decoding: the fields, or the error's text. */
 function outcome(decode: () => object): unknown {
   try {
-    const fields: Record<string, unknown> = { ...decode() };
-    delete fields["$unknown"];
-    for (const [name, value] of Object.entries(fields)) {
-      if (value instanceof Uint8Array) fields[name] = Buffer.from(value).toString("hex");
-    }
-    return fields;
+    return plain(decode());
   } catch (error) {
     return String(error);
   }
+}
+
+/** Bytes as text, whichever array holds them, and unknown fields left out: they may be kept or not. */
+function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null) return value;
+  const fields = Object.entries(value).filter(([name]) => name !== "$unknown");
+  return Object.fromEntries(fields.map(([name, field]) => [name, plain(field)]));
 }
 
 function describeDecoder<Schema extends DescMessage>(
@@ -120,12 +175,21 @@ function describeDecoder<Schema extends DescMessage>(
 
 describeDecoder(PutRequestSchema, decodePutRequest, puts);
 describeDecoder(RangeRequestSchema, decodeRangeRequest, ranges);
+describeDecoder(TxnRequestSchema, decodeTxnRequest, txns);
 describeDecoder(LeaseKeepAliveRequestSchema, decodeKeepAliveRequest, fc.record({ ID: int64 }));
 
 test("usual requests don't fall back on protobuf-es, whose outcome they would only repeat", () => {
   const put = create(PutRequestSchema, { key: Uint8Array.of(1), lease: -1n, prevKv: true });
   const range = create(RangeRequestSchema, { key: Uint8Array.of(1), limit: 5n });
   const keepAlive = create(LeaseKeepAliveRequestSchema, { ID: 2n ** 62n });
+  const txn = create(TxnRequestSchema, {
+    compare: [
+      { target: MOD, key: Uint8Array.of(1), targetUnion: { case: "modRevision", value: 7n } },
+    ],
+    success: [{ request: { case: "requestPut", value: put } }],
+    failure: [{ request: { case: "requestRange", value: range } }],
+  });
+  expect(decodeTxnRequest(toBinary(TxnRequestSchema, txn))).toBeDefined();
   expect(decodePutRequest(toBinary(PutRequestSchema, put))).toBeDefined();
   expect(decodeRangeRequest(toBinary(RangeRequestSchema, range))).toBeDefined();
   expect(decodeKeepAliveRequest(toBinary(LeaseKeepAliveRequestSchema, keepAlive))).toBeDefined();
