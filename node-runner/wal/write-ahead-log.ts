@@ -196,13 +196,14 @@ export class WriteAheadLog implements LogStore {
   }
 
   compact(index: number): void {
-    if (index < this.#entries.firstIndex || this.#faulted) return;
-    assert(index <= this.#durableIndex, "only what is durable elsewhere and here is given up");
-    const term = this.#entries.termOf(index);
+    // What an installed snapshot covers may be durable there sooner than here: it is kept for now.
+    const last = Math.min(index, this.#durableIndex);
+    if (last < this.#entries.firstIndex || this.#faulted) return;
+    const term = this.#entries.termOf(last);
     assert(term !== undefined, "compacts what the log holds");
-    this.#entries.compact(index);
-    this.#open.position("compacted", { index, term });
-    this.#guard(() => this.#removeSegments(index));
+    this.#entries.compact(last);
+    this.#open.position("compacted", { index: last, term });
+    this.#guard(() => this.#removeSegments(last));
   }
 
   /** At start: the backend holds an installed snapshot that the log doesn't know of yet. */

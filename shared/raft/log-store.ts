@@ -34,7 +34,7 @@ export interface LogStore extends Omit<LogReader, "snapshot"> {
   onDurable: (sequence: number) => void;
   /**
    * Entries up to `index` are no longer needed: the caller vouches that their effects are durable
-   * elsewhere.
+   * elsewhere. A store may keep some of them, as it does those that it holds not durably yet.
    */
   compact(index: number): void;
 }

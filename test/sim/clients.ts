@@ -7,6 +7,7 @@ import { RpcError } from "../../shared/api/errors.ts";
 import type { Prng } from "../../shared/base/prng.ts";
 import type { KeySpan, Operation, Request, TxnRequest, TxnStep } from "./history.ts";
 import { perform } from "./perform.ts";
+import type { WriteIdentity } from "../../shared/wire/command.ts";
 import type { SimCluster, SimMember } from "./sim-cluster.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
@@ -19,6 +20,25 @@ const LARGE = 0.03;
 const LARGE_BYTES = 50_000;
 /** How often a client turns to another member although this one answers. */
 const WANDER = 0.1;
+/** How many clients send a write again, under its identity, until they know what became of it. */
+const RETRYING = 0.5;
+const TRIES_MAX = 4;
+const IDENTITY_BYTES = 8;
+
+export interface AskOptions {
+  /** Of a grant. */
+  readonly ttlSeconds?: number;
+  /** A write under this identity is sent again, to other members, while its outcome is unknown. */
+  readonly identity?: WriteIdentity;
+}
+
+/** What a client that may send writes again counts. */
+interface Lane {
+  readonly client: Uint8Array;
+  sequence: number;
+  /** A log index that was applied before the next write is first sent; 0: none is known yet. */
+  floor: number;
+}
 
 export class Clients {
   readonly operations: Operation[] = [];
@@ -48,10 +68,16 @@ export class Clients {
     /** Revisions that this client has seen, so that its swaps sometimes match. */
     const known = new Map<string, number>();
     let member = prng.pick(this.#cluster.members);
+    const client = Uint8Array.from({ length: IDENTITY_BYTES }, () => prng.below(256));
+    const lane: Lane | undefined = prng.chance(RETRYING)
+      ? { client, sequence: 0, floor: 0 }
+      : undefined;
     while (this.#running) {
       await world.sleep(prng.between(1, THINK_MILLISECONDS_MAX));
       const request = this.#invent(prng, known);
-      const operation = await this.ask(member, request);
+      const identity =
+        lane !== undefined && mayRepeat(request) ? nextWrite(lane, member) : undefined;
+      const operation = await this.ask(member, request, identity && { identity });
       const content = typeof operation.outcome === "object";
       if (!content || prng.chance(WANDER)) member = prng.pick(this.#cluster.members);
       if (typeof operation.outcome !== "object") continue;
@@ -60,13 +86,16 @@ export class Clients {
     }
   }
 
-  /** Asks a member, and returns when it has answered or the time is over. */
+  /**
+   * Asks a member, and returns when it has answered or the time is over; with an identity only when
+   * that has happened several times.
+   */
   async ask(
     member: SimMember,
     request: Request,
-    extra?: { ttlSeconds: number },
+    { ttlSeconds = 0, identity }: AskOptions = {},
   ): Promise<Operation> {
-    const { world } = this.#cluster;
+    const { world, members } = this.#cluster;
     const operation: Operation = {
       id: this.operations.length,
       request,
@@ -75,37 +104,48 @@ export class Clients {
       outcome: "unknown",
     };
     this.operations.push(operation);
-    await new Promise<void>((resolve) => {
-      const finish = (outcome: Operation["outcome"]): void => {
-        if (operation.returned !== undefined) return;
-        operation.returned = world.now;
-        operation.outcome = outcome;
-        if (typeof outcome === "object")
-          this.#revision = Math.max(this.#revision, outcome.revision);
-        resolve();
-      };
-      world.schedule(world.prng.pick(TIMEOUTS_MILLISECONDS), () => finish("unknown"));
+    let outcome: Operation["outcome"] = "unknown";
+    let asked = member;
+    for (let tries = identity === undefined ? 1 : TRIES_MAX; tries > 0; tries -= 1) {
+      const answer = await this.#try(asked, operation, { ttlSeconds, identity });
+      // Once it is unknown it stays so: a later refusal says nothing about the earlier try.
+      if (answer !== "refused" || tries === TRIES_MAX || identity === undefined) outcome = answer;
+      if (typeof answer === "object" || outcome === "refused") break;
+      asked = world.prng.pick(members);
+    }
+    operation.returned = world.now;
+    operation.outcome = outcome;
+    if (typeof outcome === "object") this.#revision = Math.max(this.#revision, outcome.revision);
+    world.note(`client ${request.kind} ${outcomeText(operation)}`);
+    return operation;
+  }
+
+  #try(
+    member: SimMember,
+    operation: Operation,
+    options: { ttlSeconds: number; identity: WriteIdentity | undefined },
+  ): Promise<Operation["outcome"]> {
+    const { world } = this.#cluster;
+    return new Promise((resolve) => {
+      world.schedule(world.prng.pick(TIMEOUTS_MILLISECONDS), () => resolve("unknown"));
       world.schedule(linkDelay(world.prng), () => {
         const { process } = member;
         // Nobody listens: the client knows that it was not heard.
-        if (process === undefined) return finish("refused");
+        if (process === undefined) return resolve("refused");
         process.enter(() => {
           const { peer } = member;
           if (peer === undefined || member.process !== process) return;
-          const answering = perform(peer.services, request, {
-            ttlSeconds: extra?.ttlSeconds ?? 0,
-          });
           const reply = (outcome: Operation["outcome"]): void => {
             // What a dead process says reaches nobody.
             if (member.process !== process) return;
-            world.schedule(linkDelay(world.prng), () => finish(outcome));
+            world.schedule(linkDelay(world.prng), () => resolve(outcome));
           };
-          answering.then(reply, (error: unknown) => reply(this.#failed(operation, error)));
+          perform(peer.services, operation.request, options).then(reply, (error: unknown) =>
+            reply(this.#failed(operation, error)),
+          );
         });
       });
     });
-    world.note(`client ${request.kind} ${outcomeText(operation)}`);
-    return operation;
   }
 
   #failed(operation: Operation, error: unknown): Operation["outcome"] {
@@ -145,6 +185,19 @@ export class Clients {
   #earlier(prng: Prng): number {
     return Math.max(1, this.#revision - prng.below(60));
   }
+}
+
+/** The door takes an identity with these. */
+function mayRepeat({ kind }: Request): boolean {
+  return kind === "put" || kind === "delete" || kind === "txn" || kind === "swap";
+}
+
+/** Undefined while no member has told how far it is. */
+function nextWrite(lane: Lane, { peer }: SimMember): WriteIdentity | undefined {
+  lane.floor = Math.max(lane.floor, peer?.raftStatus().applied ?? 0);
+  if (lane.floor === 0) return undefined;
+  lane.sequence += 1;
+  return { client: lane.client, sequence: lane.sequence, floor: lane.floor };
 }
 
 /** Each key is written at most once in it, whatever branch is taken: the API refuses more. */

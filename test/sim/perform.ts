@@ -5,8 +5,8 @@
 import { EMPTY, utf8 } from "../../shared/base/bytes.ts";
 import { wholeRange } from "../../shared/mvcc/types.ts";
 import type { RangeQuery } from "../../shared/mvcc/types.ts";
-import type { OpResult, Services } from "../../shared/peer/services.ts";
-import type { DeleteRangeOp, Op, PutOp, TxnOp } from "../../shared/wire/command.ts";
+import type { CallContext, OpResult, Services } from "../../shared/peer/services.ts";
+import type { DeleteRangeOp, Op, PutOp, TxnOp, WriteIdentity } from "../../shared/wire/command.ts";
 import type {
   Answer,
   KeySpan,
@@ -22,8 +22,9 @@ import { ANY_CALL, observedKv } from "./observers.ts";
 export async function perform(
   { kv, lease }: Services,
   request: Request,
-  { ttlSeconds }: { ttlSeconds: number },
+  { ttlSeconds, identity }: { ttlSeconds: number; identity: WriteIdentity | undefined },
 ): Promise<Answer> {
+  const call: CallContext = { ...ANY_CALL, identity };
   switch (request.kind) {
     case "range": {
       const { serializable } = request;
@@ -33,11 +34,11 @@ export async function perform(
       return { revision: header.revision, kvs: kvs.map(observedKv), count, more };
     }
     case "put": {
-      const { header } = await kv.put(putOp(request.key, request.value, request.lease), ANY_CALL);
+      const { header } = await kv.put(putOp(request.key, request.value, request.lease), call);
       return { revision: header.revision };
     }
     case "delete": {
-      const answer = await kv.deleteRange(deleteOp(request), ANY_CALL);
+      const answer = await kv.deleteRange(deleteOp(request), call);
       return { revision: answer.header.revision, deleted: answer.deleted };
     }
     case "putAll": {
@@ -47,9 +48,9 @@ export async function perform(
       return { revision: header.revision };
     }
     case "swap":
-      return performSwap(kv, request);
+      return performSwap(kv, request, call);
     case "txn": {
-      const answer = await kv.txn(txnOp(request), { serializable: false }, ANY_CALL);
+      const answer = await kv.txn(txnOp(request), { serializable: false }, call);
       const { header, succeeded, results } = answer;
       return { revision: header.revision, succeeded, results: results.map(stepAnswer) };
     }
@@ -74,6 +75,7 @@ export async function perform(
 async function performSwap(
   kv: Services["kv"],
   request: Request & { kind: "swap" },
+  call: CallContext,
 ): Promise<Answer> {
   const query = rangeQuery({ key: request.key, end: undefined }, 0);
   const txn: TxnOp = {
@@ -90,7 +92,7 @@ async function performSwap(
     success: [putOp(request.key, request.value, 0n)],
     failure: [{ kind: "range", ...query }],
   };
-  const { header, succeeded, results } = await kv.txn(txn, { serializable: false }, ANY_CALL);
+  const { header, succeeded, results } = await kv.txn(txn, { serializable: false }, call);
   const [first] = results;
   const kvs = first?.kind === "range" ? first.result.kvs.map(observedKv) : [];
   return { revision: header.revision, succeeded, kvs };

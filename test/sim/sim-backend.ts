@@ -47,7 +47,6 @@ export class SimBackend implements Backend {
   readonly #base: MemoryBackend;
   readonly #options: SimBackendOptions;
   #durableIndex: number;
-  #installedIndex = 0;
   #flushing = false;
   #wanted = false;
 
@@ -61,10 +60,8 @@ export class SimBackend implements Backend {
   get visibleIndex(): number {
     return this.#base.visibleIndex;
   }
-  /** What it tells: but for an installed snapshot never more than the log has, which is cut by this. */
   get durableIndex(): number {
-    const told = Math.max(this.#options.logDurableIndex(), this.#installedIndex);
-    return Math.min(this.#durableIndex, this.visibleIndex, told);
+    return Math.min(this.#durableIndex, this.visibleIndex);
   }
   get congested(): boolean {
     return false;
@@ -115,7 +112,6 @@ export class SimBackend implements Backend {
         this.#assertAlive();
         await shadow.install(index, () => {
           this.#durableIndex = index;
-          this.#installedIndex = index;
           this.#options.installed(index);
           switched?.();
         });

@@ -152,6 +152,19 @@ describe("compaction", () => {
     expect(contentOf(reopened)).toEqual(contentOf(log));
   });
 
+  test("entries that aren't durable here yet are kept, whatever the caller gives up", () => {
+    const disk = new ManualDisk();
+    const log = openLog(disk);
+    log.append(write(1, { entries: entriesFrom(1, 5, 1) }));
+    disk.drain();
+    log.append(write(2, { entries: entriesFrom(6, 5, 1) }));
+    log.compact(8);
+    expect(log.firstIndex).toBe(6);
+    disk.drain();
+    log.compact(8);
+    expect(log.firstIndex).toBe(9);
+  });
+
   test("the log doesn't begin with a segment whose base was replaced later", () => {
     const disk = new ManualDisk();
     const log = openLog(disk, { segmentBytes: 4096 });
