@@ -189,6 +189,49 @@ export const MUTANTS: readonly Mutant[] = [
 
   // Reads.
   {
+    name: "forwardedInAnyTerm",
+    breaks: "a forwarded proposal is taken or passed on in a later term than its own",
+    edits: [
+      {
+        file: "shared/raft/raft.ts",
+        find: `    if (core.role !== "leader" || request.term !== core.term) return;
+    proposeAsLeader(core, request.entries);`,
+        replace: "    propose(core, request.entries);",
+      },
+    ],
+    seedsMax: 250,
+  },
+  {
+    name: "proposedAgainTooSoon",
+    breaks: "what an old leader took is proposed again before the new one's first entry is applied",
+    edits: [
+      {
+        file: "shared/peer/consensus/proposals.ts",
+        find: `  leaderFound(): void {
+    this.#due = true;`,
+        replace: `  leaderFound(): void {
+    this.#due = true;
+    for (const each of this.#pending.values()) {
+      if (each.takenIn !== undefined) this.#queue.push(each);
+      each.takenIn = undefined;
+    }`,
+      },
+    ],
+    seedsMax: 20,
+  },
+  {
+    name: "proposedAgainAfterSnapshot",
+    breaks: "what a snapshot may have brought is proposed again",
+    edits: [
+      {
+        file: "shared/peer/consensus/proposals.ts",
+        find: "if (proposal.takenIn !== undefined) proposal.mayBeApplied = true;",
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
     name: "readWithoutQuorum",
     breaks: "a leader answers reads without asking whether it still leads",
     edits: [
