@@ -33,6 +33,8 @@ export interface MemberOptions {
   readonly logger: Logger;
   /** The member can't go on and must not answer any more. */
   readonly onFatal: (error: Error) => void;
+  /** Speaks this older version with the others, as before an upgrade; for tests. */
+  readonly peerVersion?: number | undefined;
   /** The disk beneath the log, and its segments' size; the real disk unless told. */
   readonly disk?: Pick<StorageOptions, "files" | "walSegmentBytes">;
   /** Puts something around what the peer sees of its host, before it starts. */
@@ -74,6 +76,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
       ...identity,
       incarnation: randomBytes(6).readUIntBE(0, 6),
       secret: config.peerSecret ?? "",
+      version: options.peerVersion,
     },
     tls: () => peerTls.dialOptions(),
     report: (level, message, fields) => logger.report(level, message, fields),
@@ -91,6 +94,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
   const peer = startPeer(options.around?.(host) ?? host, {
     ...peerConfig(config, identity),
     ...members,
+    version: options.peerVersion,
   });
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });

@@ -19,6 +19,8 @@ export interface PeerIdentity {
   readonly incarnation: number;
   /** Known to all members, or empty. It is sent as it is: use TLS where others can listen. */
   readonly secret: string;
+  /** The newest version that it speaks; `PEER_VERSION` unless told. */
+  readonly version?: number | undefined;
 }
 
 export interface DialOptions {
@@ -98,7 +100,7 @@ export function dial(options: DialOptions): () => void {
 
 function helloOf({ identity, to, purpose }: DialOptions): PeerHello {
   return {
-    version: PEER_VERSION,
+    version: identity.version ?? PEER_VERSION,
     versionMin: PEER_VERSION_MIN,
     cluster: identity.clusterId,
     from: identity.memberId,

@@ -44,6 +44,8 @@ export class PeerListener {
   readonly #sockets = new Set<FrameSocket>();
   /** Accepted links by sender and purpose. */
   readonly #links = new Map<string, FrameSocket>();
+  /** What the senders on message links speak. */
+  readonly #versions = new Map<bigint, number>();
   #handshakes = 0;
   #closed = false;
 
@@ -77,6 +79,10 @@ export class PeerListener {
     for (const link of this.#links.values()) {
       if (this.#options.inbox().isRemoved(link.from)) link.close(CLOSE.removed, REMOVED);
     }
+  }
+
+  versionOf(from: bigint): number | undefined {
+    return this.#versions.get(from);
   }
 
   close(): void {
@@ -122,14 +128,21 @@ export class PeerListener {
     const name = `${hello.from} ${hello.purpose}`;
     this.#links.get(name)?.close(CLOSE.replaced, "replaced by a newer connection");
     this.#links.set(name, link);
+    if (hello.purpose === "messages") this.#versions.set(hello.from, hello.version);
     if (hello.purpose === "messages") this.#takeMessages(link, hello, receivers);
     else this.#takeSnapshot(link, hello, receivers);
     const { onClose } = receivers;
     receivers.onClose = (reason) => {
-      if (this.#links.get(name) === link) this.#links.delete(name);
+      if (this.#links.get(name) === link) {
+        this.#links.delete(name);
+        if (hello.purpose === "messages") this.#versions.delete(hello.from);
+      }
       onClose?.(reason);
     };
-    link.send({ kind: "welcome", version: Math.min(PEER_VERSION, hello.version) });
+    link.send({
+      kind: "welcome",
+      version: Math.min(identity.version ?? PEER_VERSION, hello.version),
+    });
   }
 
   #takeMessages(link: FrameSocket, hello: PeerHello, receivers: Receivers): void {
@@ -192,7 +205,7 @@ function checkHello(
     return { code: CLOSE.wrongMember, reason: "claims to be this member, or none" };
   }
   if (removed) return { code: CLOSE.removed, reason: REMOVED };
-  if (hello.version < PEER_VERSION_MIN || hello.versionMin > PEER_VERSION) {
+  if (hello.version < PEER_VERSION_MIN || hello.versionMin > (identity.version ?? PEER_VERSION)) {
     return { code: CLOSE.wrongVersion, reason: `no common version: ${hello.version}` };
   }
   return undefined;

@@ -125,6 +125,10 @@ export class WsPeerTransport implements PeerTransport {
     return Math.max(0, monotonicNow() - Math.max(outgoing ?? 0, incoming ?? 0));
   }
 
+  versionOf(id: NodeId): number | undefined {
+    return this.#listener.versionOf(BigInt(id));
+  }
+
   /** Ends all connections; nothing is received any more. */
   close(): void {
     this.#closed = true;

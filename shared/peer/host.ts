@@ -76,6 +76,8 @@ export interface PeerTransport {
    * connected.
    */
   idleMilliseconds(id: NodeId): number | undefined;
+  /** The newest version that this member says it speaks; undefined: not connected. */
+  versionOf(id: NodeId): number | undefined;
 }
 
 export interface PeerInbox {

@@ -17,6 +17,8 @@ export interface PeerMember {
 export interface PeerConfig {
   readonly clusterId: bigint;
   readonly memberId: bigint;
+  /** What it speaks with other members and reads in the log; the newest, unless a test says otherwise. */
+  readonly version?: number | undefined;
   readonly name: string;
   readonly clientUrls: readonly string[];
   /**

@@ -25,6 +25,7 @@ import { ReplicatedLeases } from "./service/lease-service.ts";
 import { createMaintenanceService } from "./service/maintenance-service.ts";
 import { MemberHealth } from "./service/member-health.ts";
 import { Quota } from "./service/quota.ts";
+import { VersionKeeper, assertVersion } from "./version-keeper.ts";
 import { WatchStreams } from "./service/watch-service.ts";
 import type { Services } from "./services.ts";
 import { StateMachine } from "./state/state-machine.ts";
@@ -49,12 +50,15 @@ class RunningPeer implements Peer {
   readonly #corruption: Corruption;
   readonly #publisher: MemberPublisher;
   readonly #membership: MembershipKeeper;
+  readonly #versions: VersionKeeper;
+  readonly #config: PeerConfig;
   readonly #health: MemberHealth;
   readonly #cluster: ClusterMembers;
   #stopping: Promise<void> | undefined;
 
   constructor(host: Host, config: PeerConfig) {
     this.#host = host;
+    this.#config = config;
     const { backend } = host;
     const store = createStore(backend);
     const lessor = createLessor(backend);
@@ -95,6 +99,7 @@ class RunningPeer implements Peer {
     this.#watches = new WatchStreams(context, numberOf(host.randomBytes(4)));
     this.#publisher = new MemberPublisher(context);
     this.#membership = new MembershipKeeper(context);
+    this.#versions = new VersionKeeper(context);
     this.#health = new MemberHealth(host, state, config.memberId);
     this.#cluster = new ClusterMembers(context, this.#health);
     this.#snapshots = new Snapshots({
@@ -183,16 +188,27 @@ class RunningPeer implements Peer {
     this.#keeper.ticked(now);
     this.#health.ticked(now);
     this.#membership.ticked(now);
+    this.#versions.ticked(now);
     this.#watches.ticked(now);
     this.#publisher.ticked();
   }
 
   #stateReplaced(): void {
     this.#state.reload(this.#host.now());
+    this.#checkVersion();
     this.#consensus.stateReplaced();
     this.#membership.changed();
     this.#compactor.resume();
     this.#watches.catchUpSoon();
+  }
+
+  /** A snapshot may bring a version that this peer doesn't speak. */
+  #checkVersion(): void {
+    try {
+      assertVersion(this.#state, this.#config);
+    } catch (error) {
+      this.#host.fatal(error as Error);
+    }
   }
 
   async #stop(): Promise<void> {

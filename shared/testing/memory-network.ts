@@ -6,6 +6,7 @@ import type { Bytes } from "../base/bytes.ts";
 import type { PeerInbox, PeerTransport } from "../peer/host.ts";
 import type { Message, NodeId, SnapshotMark } from "../raft/types.ts";
 import type { PeerCall, PeerReply } from "../wire/peer-call.ts";
+import { PEER_VERSION } from "../wire/peer-codec.ts";
 
 export class MemoryNetwork {
   readonly #defer: (callback: () => void) => void;
@@ -96,6 +97,10 @@ class MemoryTransport implements PeerTransport {
 
   idleMilliseconds(id: NodeId): number | undefined {
     return this.#network.inbox(id, this.#self) === undefined ? undefined : 0;
+  }
+
+  versionOf(id: NodeId): number | undefined {
+    return this.idleMilliseconds(id) === undefined ? undefined : PEER_VERSION;
   }
 
   #inboxOf(to: NodeId): PeerInbox {

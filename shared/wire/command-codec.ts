@@ -34,6 +34,28 @@ import {
 } from "./operation-codec.ts";
 
 const VERSION = 1;
+
+/**
+ * The version of the cluster (`PEER_VERSION`) from which on entries of a kind may be proposed: all
+ * members must be able to read them. A new kind takes the next version.
+ */
+const SINCE: Readonly<Record<Command["kind"], number>> = {
+  put: 1,
+  deleteRange: 1,
+  txn: 1,
+  compact: 1,
+  leaseGrant: 1,
+  leaseRevoke: 1,
+  alarm: 1,
+  memberAttributes: 1,
+  clusterVersion: 1,
+  memberAdd: 1,
+  memberRemove: 1,
+  memberPromote: 1,
+  memberUpdate: 1,
+};
+/** The same for entries with a write identity. */
+const IDENTITY_SINCE = 2;
 const HAS_REQUEST = 1;
 const HAS_IDENTITY = 2;
 const REQUEST_OFFSET = 3;
@@ -82,6 +104,26 @@ export function encodeCommand(entry: LogCommand): Bytes {
   }
   writeCommand(writer, command);
   return writer.finishShared();
+}
+
+/** The version that all members must speak before such an entry may be proposed. */
+export function versionNeeded(kind: Command["kind"], hasIdentity: boolean): number {
+  return hasIdentity ? Math.max(SINCE[kind], IDENTITY_SINCE) : SINCE[kind];
+}
+
+/** Throws `CommandError` for an entry that a peer of this version must not meet. */
+export function assertSpoken(data: Bytes, command: Command, version: number): void {
+  const hasIdentity = ((data[2] as number) & HAS_IDENTITY) !== 0;
+  const needed = versionNeeded(command.kind, hasIdentity);
+  if (needed > version) {
+    throw new CommandError(
+      `a log entry (${command.kind}) of version ${needed}, this peer speaks ${version}: a newer version wrote it`,
+    );
+  }
+  if (command.kind !== "clusterVersion" || Number(command.version) <= version) return;
+  throw new CommandError(
+    `the cluster's version is ${command.version} from now on, this peer speaks ${version}: run a newer one`,
+  );
 }
 
 /** Byte strings of the result are views of `data`. Throws `CommandError`. */

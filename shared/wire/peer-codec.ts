@@ -28,8 +28,12 @@ import { FieldReader } from "./field-reader.ts";
 import type { PeerCall, PeerReply } from "./peer-call.ts";
 import { membershipToCbor, messageFromCbor, messageToCbor, readMembership } from "./raft-codec.ts";
 
-/** The versions of the peer protocol that this code speaks. */
-export const PEER_VERSION = 1;
+/**
+ * The versions that this code speaks: what travels between members, and what stands in the log
+ * (`command-codec.ts` says what each brought). Members of two versions side by side use what the
+ * older one reads: a link by its hello, the log by the cluster's replicated version.
+ */
+export const PEER_VERSION = 2;
 export const PEER_VERSION_MIN = 1;
 
 export interface PeerHello {

@@ -25,6 +25,8 @@ export interface CrashPlan {
   /** Where to die, and at which passing. */
   readonly failpoint?: { readonly name: Failpoint; readonly passing: number } | undefined;
   readonly walSegmentBytes: number;
+  /** Speaks this older version with the others: as before an upgrade. */
+  readonly peerVersion?: number | undefined;
   readonly seed: number;
 }
 
@@ -61,6 +63,7 @@ function run(plan: CrashPlan): void {
       files: new HookedFiles(disk, (point) => passFiles(point, pass)),
       walSegmentBytes: plan.walSegmentBytes,
     },
+    peerVersion: plan.peerVersion,
     around: (host) => passHost(host, pass),
     onFatal: (error) => stop("the member can't go on", error),
   }).then(

@@ -45,8 +45,9 @@ export function expectKilled(member: Member): void {
 }
 
 function refused(member: Member): RefusedError {
-  const errors = member.child.log.split("\n").filter((line) => line.includes('"error"'));
-  return new RefusedError(`${member.name} ended by itself: ${errors.slice(-2).join("\n")}`);
+  const { log, signal, exitCode } = member.child;
+  const end = log.trimEnd().split("\n").slice(-2).join("\n");
+  return new RefusedError(`${member.name} ended by itself (${signal ?? exitCode}): ${end}`);
 }
 
 /** Copies of a stopped member's database, and their way back. */

@@ -7,7 +7,7 @@ import type { Bytes } from "../../shared/base/bytes.ts";
 import type { PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
 import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
-import { decodePeerFrame, encodePeerFrame } from "../../shared/wire/peer-codec.ts";
+import { PEER_VERSION, decodePeerFrame, encodePeerFrame } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame } from "../../shared/wire/peer-codec.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { World } from "./world.ts";
@@ -236,6 +236,10 @@ export class SimTransport implements PeerTransport {
     if (heard === undefined || this.#network.endpoint(id) === undefined) return undefined;
     const idle = this.#process.now() - heard;
     return idle > 5000 ? undefined : idle;
+  }
+
+  versionOf(id: NodeId): number | undefined {
+    return this.idleMilliseconds(id) === undefined ? undefined : PEER_VERSION;
   }
 }
 

@@ -12,6 +12,7 @@ import type { Peer, PeerConfig } from "../../shared/peer/peer.ts";
 import type { CallContext } from "../../shared/peer/services.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import { MemoryLogStore } from "../../shared/raft/memory-log-store.ts";
+import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
 import type { Clock } from "./clocks.ts";
 import { RealClock } from "./clocks.ts";
 import { MemoryNetwork } from "./memory-network.ts";
@@ -243,6 +244,8 @@ export function startInProcessCluster(options: InProcessOptions = {}): InProcess
   const bootstrapMembers = ids.map((id) => ({ id, name: `m${id}`, peerUrls: [`memory:${id}`] }));
   const configs = new Map<bigint, Partial<PeerConfig>>();
   const start = (member: InProcessMember): { peer: Peer; host: MemoryHost } => {
+    const { version = PEER_VERSION } = { ...options.config, ...member.config };
+    network.versions.set(member.nodeId, version);
     const transport = network.attach(member.nodeId);
     const detach = (): void => network.detach(member.nodeId);
     const host = new MemoryHost(member, { clock, prng: prng.fork(), transport, detach });

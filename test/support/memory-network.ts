@@ -6,6 +6,7 @@ import type { Bytes } from "../../shared/base/bytes.ts";
 import type { PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
 import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
+import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
 import type { Clock } from "./clocks.ts";
 
 const NO_INBOX: PeerInbox = {
@@ -56,6 +57,9 @@ export class MemoryNetwork {
   heal(): void {
     this.#cuts.clear();
   }
+
+  /** What members speak, where it isn't the newest. */
+  readonly versions = new Map<NodeId, number>();
 
   /** The inbox behind a direction that is open; undefined: cut, or nobody there. */
   inboxOf(from: NodeId, to: NodeId): PeerInbox | undefined {
@@ -109,5 +113,10 @@ class MemoryTransport implements PeerTransport {
     const network = this.#network;
     const there = network.inboxOf(this.#self, id) !== undefined;
     return there && network.inboxOf(id, this.#self) !== undefined ? 0 : undefined;
+  }
+
+  versionOf(id: NodeId): number | undefined {
+    if (this.idleMilliseconds(id) === undefined) return undefined;
+    return this.#network.versions.get(id) ?? PEER_VERSION;
   }
 }

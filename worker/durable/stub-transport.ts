@@ -108,6 +108,11 @@ export class StubTransport implements PeerTransport {
     return last === undefined ? undefined : Math.max(0, this.#options.now() - last);
   }
 
+  /** Calls between objects carry no hello: the cluster keeps the version that it began with. */
+  versionOf(): undefined {
+    return undefined;
+  }
+
   /** The receiving side of `PeerStub`. */
   readonly receiver: PeerStub = {
     deliver: async (from, bytes) => {

@@ -7,7 +7,7 @@
 import { assert } from "../../base/assert.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Entry, RaftNode } from "../../raft/types.ts";
-import { commandOf } from "../../wire/command-codec.ts";
+import { CommandError, assertSpoken, commandOf } from "../../wire/command-codec.ts";
 import type { Command, MemberCommand } from "../../wire/command.ts";
 import type { ApplyResult, StateMachine } from "../state/state-machine.ts";
 import type { Confirmations } from "./confirmations.ts";
@@ -15,6 +15,8 @@ import { changesBetween, raftChangeOf, type MemberChanges } from "./member-chang
 import type { Proposals } from "./proposals.ts";
 
 export interface ApplierParts {
+  /** What this peer can read. */
+  readonly version: number;
   readonly state: StateMachine;
   readonly raft: RaftNode;
   readonly proposals: Proposals;
@@ -130,7 +132,7 @@ export class Applier {
     for (const entry of entries) {
       sequences.push(entry.kind === "normal" ? proposals.sequenceOf(entry) : 0);
       // Own commands are read back too: what was proposed is held in the entry's bytes alone.
-      commands.push(entry.data.length === 0 ? undefined : commandOf(entry.data));
+      commands.push(entry.data.length === 0 ? undefined : this.#read(entry));
     }
     const results = state.apply(entries, commands, this.#parts.now());
     const last = entries[entries.length - 1] as Entry;
@@ -155,6 +157,18 @@ export class Applier {
       this.#parts.changes.applied(last, lastResult);
     }
     confirmations.appliedTo(last.index);
+  }
+
+  /** Throws what stops the peer when a newer version wrote the entry: it may not be skipped. */
+  #read(entry: Entry): Command {
+    try {
+      const command = commandOf(entry.data);
+      assertSpoken(entry.data, command, this.#parts.version);
+      return command;
+    } catch (cause) {
+      if (!(cause instanceof CommandError)) throw cause;
+      throw new CommandError(`entry ${entry.index}: ${cause.message}`, { cause });
+    }
   }
 
   #tellRaft(index: number): void {

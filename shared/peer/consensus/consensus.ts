@@ -11,7 +11,8 @@
 import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
-import { encodeCommand } from "../../wire/command-codec.ts";
+import { encodeCommand, versionNeeded } from "../../wire/command-codec.ts";
+import { PEER_VERSION } from "../../wire/peer-codec.ts";
 import type { Command, MemberCommand, WriteIdentity } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig, PeerCounts } from "../peer.ts";
@@ -47,7 +48,7 @@ export interface ConsensusOptions {
   readonly sequenceOffset: number;
   readonly config: Pick<
     PeerConfig,
-    "tickMilliseconds" | "electionTicks" | "compactLogEvery" | "catchUpEntries"
+    "version" | "tickMilliseconds" | "electionTicks" | "compactLogEvery" | "catchUpEntries"
   >;
   readonly listener: ConsensusListener;
 }
@@ -81,6 +82,7 @@ export class Consensus {
     this.#proposals = new Proposals(options.own);
     this.#changes = new MemberChanges(options.own);
     this.#applier = new Applier({
+      version: options.config.version ?? PEER_VERSION,
       state: options.state,
       raft: options.raft,
       proposals: this.#proposals,
@@ -152,6 +154,10 @@ export class Consensus {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
     if (this.#applier.waitingCount > LIMITS.applyGapMax) {
       return owner.failed(rpcError("requestTooManyRequests"));
+    }
+    // Not all members can read it yet.
+    if (versionNeeded(command.kind, options.identity !== undefined) > this.#state.members.version) {
+      return owner.failed(rpcError("notCapable"));
     }
     const now = this.#host.now();
     this.#proposals.submit(command, owner, {

@@ -7,8 +7,10 @@ import { LIMITS } from "../../base/limits.ts";
 import { createRaft } from "../../raft/raft.ts";
 import type { HardState, LogReader, RaftNode, SnapshotMark } from "../../raft/types.ts";
 import type { Host } from "../host.ts";
+import { assertVersion } from "../version-keeper.ts";
 import { MemberRemovedError } from "../membership-keeper.ts";
 import type { PeerConfig } from "../peer.ts";
+import { PEER_VERSION } from "../../wire/peer-codec.ts";
 import { forcedLog } from "./force-new-cluster.ts";
 import { clusterIdOf } from "../state/member-table.ts";
 import type { StateMachine } from "../state/state-machine.ts";
@@ -31,12 +33,14 @@ export function openMembership(host: Host, config: PeerConfig, state: StateMachi
       // Etcd's members are nameless until they have started.
       name: "",
     }));
-    state.members.bootstrap(config.clusterId, members, host.backend);
+    const version = config.version ?? PEER_VERSION;
+    state.members.bootstrap(config.clusterId, members, { backend: host.backend, version });
   } else if (stored !== config.clusterId) {
     throw new Error(
       `the data belong to cluster ${stored.toString(16)}, not to ${config.clusterId.toString(16)}`,
     );
   }
+  assertVersion(state, config);
   const { members } = state;
   if (members.isRemoved(config.memberId)) throw new MemberRemovedError();
   // One that joins knows no members until its first snapshot.

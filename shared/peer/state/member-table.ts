@@ -101,7 +101,7 @@ export class MemberTable {
   #removed = new Set<bigint>();
   #alarms: readonly Alarm[] = [];
   #term = 0;
-  #version: string | undefined;
+  #version = 1;
 
   constructor(backend: BackendReader) {
     this.load(backend);
@@ -131,7 +131,7 @@ export class MemberTable {
     this.#alarms = alarms;
     this.#term = appliedTermOf(backend) ?? 0;
     const version = backend.get("meta", VERSION_KEY);
-    this.#version = version === undefined ? undefined : textOf(version);
+    this.#version = version === undefined ? 1 : Number(textOf(version));
   }
 
   /** All members, by id. */
@@ -161,7 +161,8 @@ export class MemberTable {
     return this.#term;
   }
 
-  get clusterVersion(): string | undefined {
+  /** What all members speak, so what may stand in the log; 1 until it was decided otherwise. */
+  get version(): number {
     return this.#version;
   }
 
@@ -264,19 +265,27 @@ export class MemberTable {
     else to.delete("meta", alarmKey(alarm));
   }
 
-  setClusterVersion(version: string, to: BatchWriter): void {
+  /** It never falls: entries of the higher one may stand in the log. */
+  setVersion(version: number, to: BatchWriter): void {
+    if (!(version > this.#version)) return;
     this.#version = version;
-    to.put("meta", VERSION_KEY, utf8(version));
+    to.put("meta", VERSION_KEY, utf8(String(version)));
   }
 
   /**
    * The first members of a new cluster: the same on every one of them, before the first log entry.
    * None: this store waits for a snapshot of a running cluster.
    */
-  bootstrap(clusterId: bigint, members: readonly Member[], backend: Backend): void {
+  bootstrap(
+    clusterId: bigint,
+    members: readonly Member[],
+    { backend, version }: { readonly backend: Backend; readonly version: number },
+  ): void {
     assert(backend.visibleIndex === 0, "only a new store can be given its first members");
     backend.apply(0, (to) => {
       to.put("meta", CLUSTER_KEY, idBytes(clusterId));
+      // A new cluster begins with one version; later ones are decided in the log.
+      if (members.length > 0) this.setVersion(version, to);
       for (const member of members) this.#setMember(member, to);
     });
     backend.flush();

@@ -156,7 +156,7 @@ export class StateMachine {
       case "memberUpdate":
         return this.members.change(command, writer) ?? this.#done();
       default:
-        this.members.setClusterVersion(command.version, writer);
+        this.members.setVersion(Number(command.version), writer);
         return this.#done();
     }
   }
