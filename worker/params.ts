@@ -127,7 +127,7 @@ export function parseLease(text: string): bigint {
  */
 const OVERRUN_BYTES_MAX = 4 * 1024 * 1024;
 
-/** The body's bytes; 413 as soon as it is larger than `max`, however it comes. */
+/** The body's bytes; 413 when it is larger than `max`, however it comes. */
 export async function readBody(request: Request, max: number): Promise<Bytes> {
   if (request.body === null) return EMPTY;
   const parts: Bytes[] = [];
