@@ -307,8 +307,9 @@ describe("the subset of CBOR", () => {
         try {
           decode(cut);
         } catch (error) {
+          if (error instanceof WireError) continue;
           const replay = `seed ${seed} round ${round}: ${hexOf(cut)}`;
-          expect(error, replay).toBeInstanceOf(WireError);
+          throw new Error(replay, { cause: error });
         }
       }
     }
