@@ -6,6 +6,7 @@ import { GrpcChannel, type RpcChannel } from "../support/rpc-channel.ts";
 import type { ApiSuite, Target } from "./api-suite.ts";
 import { lease } from "./suites/lease.ts";
 import { maintenance } from "./suites/maintenance.ts";
+import { membershipChanges, membershipRefusals } from "./suites/membership.ts";
 import { rangeBasics, rangeRevisions, rangeSorting, rangeStream } from "./suites/range.ts";
 import { badRequests, clusterWide, headers, health, members } from "./suites/service.ts";
 import { txnCompares, txnEffects, txnRefusals, txnRefusedRange } from "./suites/txn.ts";
@@ -28,17 +29,20 @@ export const GATEWAY_SUITES: readonly ApiSuite[] = [
   lease,
   headers,
   members,
+  membershipRefusals,
+  membershipChanges,
   maintenance,
   txnRefusedRange,
 ];
 
 /** What any target must do, whatever carries its calls. */
 export const SERVICE_SUITES: readonly ApiSuite[] = [
-  ...GATEWAY_SUITES,
   // Neither has a path in the gateway.
   rangeStream,
   health,
+  // Before `txnRefusedRange`, after which the members of the older referee differ.
   clusterWide,
+  ...GATEWAY_SUITES,
 ];
 
 /** And what is gRPC's: requests that no other encoding can make. */

@@ -235,6 +235,61 @@ export function etcdctlSuite(members: number, start: () => Promise<Cluster>): vo
     }
   });
 
+  /** Again while the members are held to be connected for too short a time. */
+  const ctlWhenHealthy = async (...args: string[]): Promise<string[]> => {
+    for (let attempt = 0; ; attempt += 1) {
+      const outcome = await run(cluster().addresses.join(","), args);
+      if (outcome.code === 0) return outcome.stdout.split("\n").filter((line) => line !== "");
+      if (attempt > 60 || !outcome.stderr.includes("unhealthy cluster")) {
+        throw new Error(`${args.join(" ")}: ${outcome.stderr}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  };
+
+  test("member add, update, promote and remove of a learner that joins", async () => {
+    const learner = await cluster().prepare(cluster().members.slice(0, members));
+    const added = await ctlWhenHealthy(
+      "member",
+      "add",
+      learner.name,
+      "--learner",
+      `--peer-urls=${learner.peerUrl}`,
+    );
+    const id = /^Member\s+([0-9a-f]+) added to cluster/.exec(added[0] ?? "")?.[1] ?? "";
+    expect(added).toContain(`ETCD_NAME="${learner.name}"`);
+    expect(added).toContain('ETCD_INITIAL_CLUSTER_STATE="existing"');
+    const others = cluster().members.slice(0, members);
+    const inCluster = (...args: string[]) => {
+      return lines(others.map(({ address }) => address).join(","), args);
+    };
+    expect(await inCluster("member", "list")).toHaveLength(members + 1);
+    await learner.start();
+    await inCluster("put", "member/a", "1");
+    const promoted = await inCluster("member", "promote", id);
+    expect(promoted[0]).toMatch(new RegExp(`^Member\\s+${id} promoted in cluster`));
+    expect(await lines(learner.address, ["get", "member/a", "--print-value-only"])).toEqual(["1"]);
+    const updated = await inCluster("member", "update", id, `--peer-urls=${learner.peerUrl}`);
+    expect(updated[0]).toMatch(new RegExp(`^Member\\s+${id} updated in cluster`));
+    const removed = await ctlWhenHealthy("member", "remove", id);
+    expect(removed[0]).toMatch(new RegExp(`^Member\\s+${id} removed from cluster`));
+    await learner.child.ended();
+    expect(learner.child.exitCode).toBe(0);
+    expect(await inCluster("member", "list")).toHaveLength(members);
+    cluster().members.pop();
+  }, 60_000);
+
+  test("move-leader hands over to the member named", async () => {
+    if (members === 1) return;
+    const status = await ctl("endpoint", "status");
+    const fields = status.map((line) => line.split(", "));
+    const leader = fields.find((each) => each[4] === "true")?.[1];
+    const target = fields.find((each) => each[4] === "false")?.[1] ?? "";
+    expect(await ctl("move-leader", target)).toEqual([
+      `Leadership transferred from ${leader} to ${target}`,
+    ]);
+  });
+
   test("alarm list and disarm", async () => {
     expect(await ctl("alarm", "list")).toEqual([]);
     expect(await ctl("alarm", "disarm")).toEqual([]);

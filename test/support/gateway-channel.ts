@@ -32,7 +32,12 @@ const PATHS: Readonly<Record<string, string>> = {
   "Lease/LeaseKeepAlive": "lease/keepalive",
   "Lease/LeaseTimeToLive": "lease/timetolive",
   "Lease/LeaseLeases": "lease/leases",
+  "Cluster/MemberAdd": "cluster/member/add",
+  "Cluster/MemberRemove": "cluster/member/remove",
+  "Cluster/MemberUpdate": "cluster/member/update",
   "Cluster/MemberList": "cluster/member/list",
+  "Cluster/MemberPromote": "cluster/member/promote",
+  "Maintenance/MoveLeader": "maintenance/transfer-leadership",
 };
 
 const STATUS_NAMES = new Map(
