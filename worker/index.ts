@@ -3,5 +3,6 @@ import { createApp } from "./app.ts";
 
 export { PeerObject } from "./durable/peer-object.ts";
 export { LeaseHub } from "./lease-hub.ts";
+export { StoreEntrypoint } from "./store-entrypoint.ts";
 
 export default createApp();

@@ -73,7 +73,7 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
 }
 
 /** One module, as wrangler bundles it. */
-async function bundle(entry: string): Promise<string> {
+export async function bundle(entry: string): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [entry],
     bundle: true,

@@ -17,6 +17,8 @@ export type EdgeVariables = Readonly<Record<string, string>>;
 export interface Edge {
   /** `path` begins with a slash. Fails loudly when no answer comes in a quarter of a minute. */
   fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** The answer to a WebSocket's upgrade that the runtime can't serve. */
+  refusedUpgrade(path: string): Promise<Response>;
   /** GET with another Host header than loopback's; its status. */
   statusAtHost(host: string, path: string): Promise<number>;
   /** Where it listens; absent on runtimes that serve no sockets here. */
@@ -42,11 +44,12 @@ export const startWorkerd: StartEdge = async (peers, variables = {}) => {
   };
 };
 
-function edgeAt(port: number): Pick<Edge, "url" | "fetch" | "statusAtHost"> {
+function edgeAt(port: number): Pick<Edge, "url" | "fetch" | "refusedUpgrade" | "statusAtHost"> {
   const url = `http://127.0.0.1:${port}`;
   return {
     url,
     fetch: (path, init = {}) => fetch(url + path, withLimit(init)),
+    refusedUpgrade: (path) => refusedUpgrade({ port, path }),
     statusAtHost: (host, path) => statusAtHost({ port, host, path }),
   };
 }
@@ -70,6 +73,8 @@ export const startOnNode: StartEdge = (peers, variables = {}) => {
   return Promise.resolve({
     url: undefined,
     fetch: (path, init = {}) => ask(`http://127.0.0.1:8787${path}`, init),
+    refusedUpgrade: (path) =>
+      ask(`http://127.0.0.1:8787${path}`, { headers: { upgrade: "websocket" } }),
     statusAtHost: async (host, path) => {
       const response = await ask(`http://${host}${path}`, {});
       await response.body?.cancel();
@@ -79,11 +84,31 @@ export const startOnNode: StartEdge = (peers, variables = {}) => {
   });
 };
 
-function withLimit(init: RequestInit): RequestInit {
+export function withLimit(init: RequestInit): RequestInit {
   return { signal: AbortSignal.timeout(ANSWER_MILLISECONDS), ...init };
 }
 
-function statusAtHost(to: { port: number; host: string; path: string }): Promise<number> {
+/** Asks for a WebSocket by hand: `fetch` sends no upgrades. Throws when it is served. */
+export function refusedUpgrade(to: { port: number; path: string }): Promise<Response> {
+  const headers = { connection: "upgrade", upgrade: "websocket" };
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ host: "127.0.0.1", ...to, headers });
+    request.once("error", reject);
+    request.once("upgrade", () => reject(new Error("the upgrade was served")));
+    request.once("response", (response) => {
+      const parts: Uint8Array[] = [];
+      response.on("data", (part: Uint8Array) => parts.push(part));
+      response.once("end", () => {
+        const type = response.headers["content-type"] ?? "";
+        const init = { status: response.statusCode ?? 0, headers: { "content-type": type } };
+        resolve(new Response(Buffer.concat(parts), init));
+      });
+    });
+    request.end();
+  });
+}
+
+export function statusAtHost(to: { port: number; host: string; path: string }): Promise<number> {
   const { port, host, path } = to;
   return new Promise((resolve, reject) => {
     const request = httpRequest({ host: "127.0.0.1", port, path, headers: { host } });

@@ -66,12 +66,11 @@ export function linkSuite(edgeOf: () => Edge): void {
   test("the client watches over the edge's sockets", async () => {
     const edge = edgeOf();
     await withClient(edge, async (store) => {
-      const watch = store.watch({ prefix: "link/w" });
       if (edge.url === undefined) {
-        // A POST can't push: the client says so at once.
-        await expect(watch.ready).rejects.toThrow("needs a WebSocket");
+        await problemOf(await edge.refusedUpgrade("/link"), 501);
         return;
       }
+      const watch = store.watch({ prefix: "link/w" });
       await watch.ready;
       const { revision } = await store.put("link/w", "seen");
       for await (const event of watch) {

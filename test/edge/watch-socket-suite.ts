@@ -85,8 +85,7 @@ export function watchSocketSuite(edgeOf: () => Edge): void {
     const reader = read("/watch?prefix=ws/");
     if (reader === undefined) {
       // A runtime without WebSockets says so.
-      const upgrade = { headers: { upgrade: "websocket" } };
-      await problemOf(await edgeOf().fetch("/watch?prefix=ws/", upgrade), 501);
+      await problemOf(await edgeOf().refusedUpgrade("/watch?prefix=ws/"), 501);
       return;
     }
     expect(await reader.take(1)).toMatchObject([{ event: "ready" }]);
