@@ -300,6 +300,42 @@ export const MUTANTS: readonly Mutant[] = [
     seedsMax: 60,
   },
   {
+    name: "snapshotWithoutMembers",
+    breaks: "raft doesn't take the members over that a snapshot names",
+    edits: [
+      {
+        file: "shared/raft/follower.ts",
+        find: "core.tracker.setMembership(snapshot.membership, log.lastIndex);",
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "retriedWriteAppliedAgain",
+    breaks: "a write that was sent again is applied again",
+    edits: [
+      {
+        file: "shared/peer/state/state-machine.ts",
+        find: 'if (memory.kind === "known") return decodeOutcome(memory.outcome);',
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
+    name: "compactedStillRead",
+    breaks: "revisions are answered although they were compacted",
+    edits: [
+      {
+        file: "shared/mvcc/mvcc-store.ts",
+        find: 'if (revision < this.#compactRevision) return { code: "compacted" };',
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
+  },
+  {
     name: "logCutPastItsEnd",
     breaks: "the log is cut by what the state holds, of which raft may not have heard yet",
     edits: [

@@ -66,12 +66,23 @@ export class Operators {
     if (await this.remove(prng, member)) await this.grow(prng);
   }
 
-  /** The members as a linearizable list has them; those that don't run are started. */
+  /**
+   * The members as a linearizable list has them; those that don't run are started. Without an answer
+   * any member's own list must do for that: the quorum may wait for one that was never started.
+   */
   async settle(prng: Prng): Promise<readonly SimMember[] | undefined> {
-    const list: Ask<MembersAnswer> = (cluster) =>
-      cluster.memberList({ linearizable: true }, ANY_CALL);
-    const answer = await this.#ask(prng, undefined, list);
-    return answer?.members.map(({ id, peerUrls }) => {
+    const list = (linearizable: boolean): Promise<MembersAnswer | undefined> =>
+      this.#ask(prng, undefined, (cluster) => cluster.memberList({ linearizable }, ANY_CALL));
+    const answer = await list(true);
+    if (answer !== undefined) return this.#startAll(answer);
+    const older = await list(false);
+    // A member of an older list may be removed by now, and hear so.
+    for (const member of older === undefined ? [] : this.#startAll(older)) member.mayLeave = true;
+    return undefined;
+  }
+
+  #startAll({ members }: MembersAnswer): readonly SimMember[] {
+    return members.map(({ id, peerUrls }) => {
       const known = this.#cluster.members.find((member) => member.id === id);
       return known ?? this.#cluster.admit(id, nameOf(peerUrls));
     });

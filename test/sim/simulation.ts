@@ -4,6 +4,7 @@
  * revision with one hash. At the end the histories are checked.
  */
 import { checkLinearizable } from "./linearizability.ts";
+import { checkCompactions } from "./compactions.ts";
 import { Clients } from "./clients.ts";
 import { LeaseClients } from "./lease-clients.ts";
 import { LockClients } from "./lock-clients.ts";
@@ -200,6 +201,8 @@ function judge(
   if (world.failure !== undefined) return 0;
   const { clients, locks, history, watchers } = parts;
   locks.check(history);
+  const compacted = checkCompactions(clients.operations);
+  if (compacted !== undefined) world.fail(compacted);
   for (const watcher of watchers) watcher.check(history);
   const verdict = checkLinearizable(clients.operations, { events: history.events });
   if (verdict.ok) return verdict.steps;
