@@ -28,8 +28,9 @@ export function takeAppend(core: Core, append: Append): void {
   assertWellFormed(append);
   log.merge(append.entries);
   const lastNew = append.previousIndex + append.entries.length;
-  log.commitTo(Math.min(append.commit, lastNew));
-  acknowledge(core, append, lastNew);
+  const committed = log.commitTo(Math.min(append.commit, lastNew));
+  // News of the commit index alone needs no answer; a leader that probes with it asks again after a heartbeat.
+  if (append.entries.length > 0 || !committed) acknowledge(core, append, lastNew);
 }
 
 export function takeHeartbeat(core: Core, heartbeat: Heartbeat): void {
