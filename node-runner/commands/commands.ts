@@ -25,6 +25,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     usage: "wal dump DIRECTORY [--json]",
     load: async () => (await import("./wal-dump.ts")).walDump,
   },
+  {
+    name: "snapshot save",
+    usage: "snapshot save FILE [--endpoints=URL]",
+    load: async () => (await import("./snapshot.ts")).snapshotSave,
+  },
+  {
+    name: "snapshot status",
+    usage: "snapshot status FILE [--write-out=json|table]",
+    load: async () => (await import("./snapshot.ts")).snapshotStatus,
+  },
+  {
+    name: "snapshot restore",
+    usage: "snapshot restore FILE [--data-dir=DIR] ...",
+    load: async () => (await import("./snapshot.ts")).snapshotRestore,
+  },
 ];
 
 /** The exit code, or `undefined` when the arguments name no subcommand. */
