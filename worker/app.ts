@@ -3,14 +3,7 @@
  * runtime (workerd, Node and other fetch runtimes serve it alike). Linearization stays in the
  * cluster: no answer comes from a cache.
  *
- *   GET PUT DELETE /kv          one key (?key= or /kv/<percent-encoded>), or a range (?prefix=
- * ?from=&to= ?all)
- *   POST /txn                   if, do, else
- *   POST /lease                 and POST /lease/<id>/keepalive, GET and DELETE /lease/<id>
- *   GET /watch                  server-sent events
- *   POST /v3/..., WebSocket     etcd's JSON gateway, at a peer
- *   /link                       the link protocol, by WebSocket or POST
- *   GET /healthz
+ * `routes.ts` lists the routes; GET /openapi.json describes them.
  */
 import { Hono } from "hono";
 import type { Context } from "hono";
@@ -19,21 +12,14 @@ import { grantOf, isListed } from "./access.ts";
 import type { Grant } from "./auth/grant.ts";
 import { configOf } from "./config.ts";
 import type { EdgeConfig, EdgeEnv } from "./config.ts";
-import type { Exchange } from "./exchange.ts";
-import { proxyGateway } from "./gateway.ts";
-import { upgradeGateway } from "./gateway-socket.ts";
-import { deleteKeys, getKeys, putKey } from "./kv-routes.ts";
-import { proxyLink } from "./link-proxy.ts";
+import { openApi } from "./openapi.ts";
 import { HttpError, problemResponse } from "./problem.ts";
-import { grantLease, keepLease, revokeLease, showLease } from "./lease-routes.ts";
 import { tooManyRequests } from "./rate-limit.ts";
 import { SESSION_HEADER } from "./read-level.ts";
+import { PASSED_ON, ROUTES } from "./routes.ts";
+import type { Route } from "./routes.ts";
 import { SERVED_HEADERS, servedHeaders } from "./served.ts";
-import { commitTxn } from "./txn-routes.ts";
 import { Upstream } from "./upstream.ts";
-import { watchKeys } from "./watch-routes.ts";
-
-type Route = (exchange: Exchange, parameter: string | undefined) => Promise<Response> | Response;
 
 /** What the app holds beside a request. */
 interface AppTypes {
@@ -43,28 +29,32 @@ interface AppTypes {
 
 type EdgeContext = Context<AppTypes>;
 
+type Served = Pick<Route, "handler" | "parameters"> & { readonly lasts?: boolean };
+
 /**
  * The upstream's socket, if one was opened, closes when the answer is there; long-lived answers
  * close it themselves.
  */
-function serve(route: Route, options: { parameter?: string; lasting?: boolean } = {}) {
+function serve({ handler, parameters, lasts: mayLast }: Served, named: string | undefined) {
   return async (context: EdgeContext): Promise<Response> => {
     const env = context.env;
     const config = configOf(env);
     const request = context.req.raw;
     const grant = context.get("grant");
     const upstream = new Upstream(config, grant);
-    const parameter =
-      options.parameter === undefined ? undefined : context.req.param(options.parameter);
+    const parameter = named === undefined ? undefined : parameterOf(context, named);
     let lasts = false;
     try {
-      const response = await route({ request, config, env, upstream, grant }, parameter);
+      const response = await handler(
+        { request, config, env, upstream, grant, parameters },
+        parameter,
+      );
       if (upstream.served !== undefined && response.status !== 101) {
         for (const [name, value] of Object.entries(servedHeaders(upstream.served))) {
           if (!response.headers.has(name)) response.headers.set(name, value);
         }
       }
-      lasts = options.lasting === true && (response.ok || response.status === 101);
+      lasts = mayLast === true && (response.ok || response.status === 101);
       return response;
     } finally {
       if (!lasts) upstream.close();
@@ -73,17 +63,13 @@ function serve(route: Route, options: { parameter?: string; lasting?: boolean } 
 }
 
 /**
- * The key of `/kv/<key>` as it was written: the framework would decode it as text and lose bytes.
+ * A parameter of the path. The key of `/kv/<key>` is taken as it was written: the framework would
+ * decode it as text and lose bytes.
  */
-function rawKey(url: string): string | undefined {
-  const match = /^[a-z]+:\/\/[^/]+\/kv\/([^?#]*)/.exec(url);
-  return match?.[1];
+function parameterOf(context: EdgeContext, name: string): string | undefined {
+  if (name !== "key") return context.req.param(name);
+  return /^[a-z]+:\/\/[^/]+\/kv\/([^?#]*)/.exec(context.req.url)?.[1];
 }
-
-const withPathKey =
-  (route: Route): Route =>
-  (exchange) =>
-    route(exchange, rawKey(exchange.request.url));
 
 const CORS_HEADERS = {
   "access-control-allow-methods": "GET, HEAD, PUT, POST, DELETE",
@@ -122,20 +108,15 @@ export function createApp(): Hono<AppTypes> {
     }
     return undefined;
   });
-  for (const path of ["/kv", "/kv/*"]) {
-    app.get(path, serve(withPathKey(getKeys), { lasting: true }));
-    app.put(path, serve(withPathKey(putKey)));
-    app.delete(path, serve(withPathKey(deleteKeys)));
+  for (const route of ROUTES) {
+    const named = /\{(\w+)\}/.exec(route.path)?.[1];
+    const path = route.path.replace("{key}", "*").replace(/\{(\w+)\}/, ":$1");
+    app.on(route.method.toUpperCase(), path, serve(route, named));
   }
-  app.post("/txn", serve(commitTxn));
-  app.post("/lease", serve(grantLease));
-  app.get("/lease/:id", serve(showLease, { parameter: "id" }));
-  app.delete("/lease/:id", serve(revokeLease, { parameter: "id" }));
-  app.post("/lease/:id/keepalive", serve(keepLease, { parameter: "id" }));
-  app.get("/watch", serve(watchKeys, { lasting: true }));
-  app.all("/link", serve(proxyLink));
-  app.all("/v3/*", serve(answerGateway));
-  app.get("/healthz", serve(health));
+  for (const { path, handler } of PASSED_ON) {
+    app.all(path, serve({ handler, parameters: [] }, undefined));
+  }
+  app.get("/openapi.json", (context) => context.json(openApi()));
   app.notFound((context) => {
     const text = `${context.req.method} ${context.req.path} is no route of the edge`;
     return problemResponse(new HttpError(404, `${text}: see GET /kv?key=, POST /txn, GET /watch`));
@@ -160,21 +141,4 @@ async function checkRate(
   if (rates?.take(caller, Date.now()) === false) throw tooManyRequests();
   const limited = await env.RATE_LIMITER?.limit({ key: caller });
   if (limited?.success === false) throw tooManyRequests();
-}
-
-function answerGateway(exchange: Exchange): Promise<Response> {
-  const upgrades = exchange.request.headers.get("upgrade")?.toLowerCase() === "websocket";
-  return upgrades ? upgradeGateway(exchange) : proxyGateway(exchange);
-}
-
-/** Healthy while a peer answers that has a leader. */
-async function health({ upstream, config }: Exchange): Promise<Response> {
-  const timeoutMilliseconds = Math.min(2000, config.timeoutMilliseconds);
-  const status = await upstream.call({ method: "status" }, { timeoutMilliseconds });
-  const healthy = status.leader !== 0n;
-  const body = { healthy, revision: status.header.revision, raftTerm: status.header.raftTerm };
-  return Response.json(body, {
-    status: healthy ? 200 : 503,
-    headers: { "cache-control": "no-store", ...(healthy ? {} : { "retry-after": "1" }) },
-  });
 }

@@ -16,7 +16,7 @@ import { decodeBase64, encodeBase64, jsonBytes } from "./encoding.ts";
 import type { Encoding } from "./encoding.ts";
 import { Params, parseLease, readBody } from "./params.ts";
 import { HttpError, problemResponse } from "./problem.ts";
-import { LEVEL_PARAMS, readLevelOf } from "./read-level.ts";
+import { readLevelOf } from "./read-level.ts";
 import type { ReadLevel } from "./read-level.ts";
 import { storeOver } from "./upstream.ts";
 
@@ -49,24 +49,10 @@ interface ReadRequest {
 }
 
 export async function getKeys(
-  { request, upstream }: Exchange,
+  { request, upstream, parameters }: Exchange,
   pathKey: string | undefined,
 ): Promise<Response> {
-  const params = new Params(request.url, [
-    "key",
-    "prefix",
-    "from",
-    "to",
-    "all",
-    "limit",
-    "cursor",
-    "format",
-    "revision",
-    ...LEVEL_PARAMS,
-    "keysOnly",
-    "countOnly",
-    "order",
-  ]);
+  const params = new Params(request.url, parameters);
   const store = storeOver(upstream);
   const key = params.key(pathKey);
   const range = params.range();
@@ -122,6 +108,7 @@ async function getKey(
     "content-security-policy": "sandbox",
   };
   if (request.headers.get("if-none-match") === headers["etag"]) {
+    delete headers["content-type"];
     return new Response(null, { status: 304, headers });
   }
   return new Response(Uint8Array.from(entry.bytes), { headers });
@@ -296,10 +283,10 @@ async function conditionally(
 }
 
 export async function putKey(
-  { request, upstream }: Exchange,
+  { request, upstream, parameters }: Exchange,
   pathKey: string | undefined,
 ): Promise<Response> {
-  const params = new Params(request.url, ["key", "lease"]);
+  const params = new Params(request.url, parameters);
   const key = params.key(pathKey);
   if (key === undefined) throw new HttpError(400, "name the key: PUT /kv?key=<key>");
   const leaseText = params.text("lease");
@@ -327,10 +314,10 @@ export async function putKey(
 }
 
 export async function deleteKeys(
-  { request, upstream }: Exchange,
+  { request, upstream, parameters }: Exchange,
   pathKey: string | undefined,
 ): Promise<Response> {
-  const params = new Params(request.url, ["key", "prefix", "from", "to", "all"]);
+  const params = new Params(request.url, parameters);
   const key = params.key(pathKey);
   const range = params.range();
   const selector = key ?? range;

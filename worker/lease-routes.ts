@@ -15,8 +15,8 @@ import { HttpError } from "./problem.ts";
 
 const NO_STORE = { "cache-control": "no-store" };
 
-export async function grantLease({ request, upstream }: Exchange): Promise<Response> {
-  const { timeoutMilliseconds } = new Params(request.url, []);
+export async function grantLease({ request, upstream, parameters }: Exchange): Promise<Response> {
+  const { timeoutMilliseconds } = new Params(request.url, parameters);
   const { ttl, id } = membersOf(await readJson(request), "the body", ["ttl", "id"]);
   if (typeof ttl !== "number" || !Number.isSafeInteger(ttl) || ttl < 1) {
     throw new HttpError(400, "ttl is whole seconds, 1 or more");
@@ -38,10 +38,10 @@ export async function grantLease({ request, upstream }: Exchange): Promise<Respo
 }
 
 export async function keepLease(
-  { request, upstream, config, env, grant }: Exchange,
+  { request, upstream, config, env, grant, parameters }: Exchange,
   idText: string | undefined,
 ): Promise<Response> {
-  const { timeoutMilliseconds } = new Params(request.url, []);
+  const { timeoutMilliseconds } = new Params(request.url, parameters);
   const id = parseLease(idText ?? "");
   if (grant !== undefined) checkLease(grant, id);
   const hub = hubOf(env, config, id);
@@ -57,10 +57,10 @@ export async function keepLease(
 }
 
 export async function showLease(
-  { request, upstream }: Exchange,
+  { request, upstream, parameters }: Exchange,
   idText: string | undefined,
 ): Promise<Response> {
-  const params = new Params(request.url, ["keys"]);
+  const params = new Params(request.url, parameters);
   const id = parseLease(idText ?? "");
   const answer = await upstream.call(
     { method: "leaseTimeToLive", id, keys: params.flag("keys") },
@@ -79,10 +79,10 @@ export async function showLease(
 }
 
 export async function revokeLease(
-  { request, upstream }: Exchange,
+  { request, upstream, parameters }: Exchange,
   idText: string | undefined,
 ): Promise<Response> {
-  const { timeoutMilliseconds } = new Params(request.url, []);
+  const { timeoutMilliseconds } = new Params(request.url, parameters);
   const id = parseLease(idText ?? "");
   const { header } = await upstream.call({ method: "leaseRevoke", id }, { timeoutMilliseconds });
   return Response.json({ revision: header.revision }, { headers: NO_STORE });

@@ -10,7 +10,6 @@ import { sessionOf } from "./served.ts";
 import type { SessionToken } from "./served.ts";
 
 export const LEVELS = ["linearizable", "session", "bounded", "serializable"] as const;
-export const LEVEL_PARAMS = ["consistency", "session", "maxAge", "serializable"] as const;
 export const SESSION_HEADER = "x-quorate-session";
 
 export interface ReadLevel {

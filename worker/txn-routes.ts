@@ -4,8 +4,8 @@ import { resultJson, transactionOf } from "./json-txn.ts";
 import { Params, readJson } from "./params.ts";
 import { storeOver } from "./upstream.ts";
 
-export async function commitTxn({ request, upstream }: Exchange): Promise<Response> {
-  const params = new Params(request.url, []);
+export async function commitTxn({ request, upstream, parameters }: Exchange): Promise<Response> {
+  const params = new Params(request.url, parameters);
   const transaction = transactionOf(await readJson(request), params.encoding);
   const { timeoutMilliseconds } = params;
   const result = await storeOver(upstream).txn(transaction, { timeoutMilliseconds });

@@ -25,18 +25,8 @@ import { workerd } from "./workerd.ts";
 import type { ServerSocket } from "./workerd.ts";
 
 export async function watchKeys(exchange: Exchange): Promise<Response> {
-  const { request, upstream, config, grant } = exchange;
-  const params = new Params(request.url, [
-    "key",
-    "prefix",
-    "from",
-    "to",
-    "all",
-    "revision",
-    "previous",
-    "only",
-    "lastEventId",
-  ]);
+  const { request, upstream, config, grant, parameters } = exchange;
+  const params = new Params(request.url, parameters);
   const key = params.key(undefined);
   const selector = key ?? params.range();
   if (selector === undefined || (key !== undefined && params.range() !== undefined)) {

@@ -8,6 +8,7 @@ import { startEdge } from "../../node-runner/start/edge.ts";
 import { connect } from "../../shared/client/index.ts";
 import type { Store } from "../../shared/client/index.ts";
 import { createApp } from "../../worker/app.ts";
+import { checkDescribed } from "./described.ts";
 import { freePorts } from "../support/ports.ts";
 import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
 
@@ -68,8 +69,11 @@ export async function startServerless(
 export const startOnNode: StartEdge = (peers, variables = {}) => {
   const app = createApp();
   const env = { ...variables, QUORATE_PEERS: peers.join(",") };
-  const ask = async (url: string, init: RequestInit): Promise<Response> =>
-    app.fetch(new Request(url, withLimit(init)), env);
+  const ask = async (url: string, init: RequestInit): Promise<Response> => {
+    const response = await app.fetch(new Request(url, withLimit(init)), env);
+    checkDescribed(url, init.method ?? "GET", response);
+    return response;
+  };
   return Promise.resolve({
     url: undefined,
     fetch: (path, init = {}) => ask(`http://127.0.0.1:8787${path}`, init),
