@@ -5,6 +5,7 @@
  * are linearizable. Two controls show that a log that doesn't sync is caught.
  */
 import { expect, test } from "vitest";
+import { Maintenance } from "../../shared/api/gen/etcdserverpb/rpc_pb.js";
 import { Prng } from "../../shared/base/prng.ts";
 import { checkLinearizable } from "../sim/linearizability.ts";
 import { startQuorate } from "../support/cluster.ts";
@@ -16,7 +17,7 @@ import type { CrashPlan } from "./crash-child.ts";
 import { CRASHABLE, DatabaseCopies, RefusedError } from "./crash-plan.ts";
 import { crashEnv, expectKilled, readyOrKilled } from "./crash-plan.ts";
 import type { Failpoint } from "./failpoints.ts";
-import { WRITE_POINTS } from "./failpoints.ts";
+import { DEFRAGMENT_POINTS, WRITE_POINTS } from "./failpoints.ts";
 
 const CLIENTS = 4;
 /** Small, so that the log switches segments often. */
@@ -34,8 +35,13 @@ interface LaneOptions {
   readonly disk: CrashPlan["disk"];
   readonly cycles: number;
   readonly flags: readonly string[];
-  /** Dies at the named places too, not at random moments alone; then a part of what is unsynced stays. */
-  readonly failpoints: boolean;
+  /**
+   * The named places at which it dies, in turn; a part of what is unsynced stays then. None: at
+   * random moments alone.
+   */
+  readonly failpoints: readonly Failpoint[];
+  /** What is asked of the member in each cycle, beside the clients' load. */
+  readonly during?: (client: EtcdClient) => Promise<unknown>;
   readonly walSegmentBytes?: number;
   /** Which copy of the database to put back after a cycle: 0 is the new one, n that after cycle n - 1. */
   readonly restore?: (cycle: number, prng: Prng) => number | undefined;
@@ -71,10 +77,11 @@ async function runLane(options: LaneOptions): Promise<LaneResult> {
     await member.kill();
     copies.take();
     for (let cycle = 0; cycle < options.cycles; cycle += 1) {
-      const failpoint = options.failpoints ? failpointOf(cycle, prng) : undefined;
+      const failpoint = failpointOf(options.failpoints, cycle, prng);
       const seed = prng.uint32();
       await member.launch(crashEnv({ ...plan, seed, failpoint }));
-      const bySelf = await runUntilDeath(member, { clients, prng, failpoint });
+      const { during } = options;
+      const bySelf = await runUntilDeath(member, { clients, prng, failpoint, during });
       if (bySelf && failpoint !== undefined) {
         struck.set(failpoint.name, (struck.get(failpoint.name) ?? 0) + 1);
       }
@@ -96,10 +103,16 @@ async function runLane(options: LaneOptions): Promise<LaneResult> {
   }
 }
 
-function failpointOf(cycle: number, prng: Prng): CrashPlan["failpoint"] {
+function failpointOf(
+  points: readonly Failpoint[],
+  cycle: number,
+  prng: Prng,
+): CrashPlan["failpoint"] {
   if (cycle % RANDOM_EVERY === 0) return undefined;
   const turn = cycle - Math.ceil(cycle / RANDOM_EVERY);
-  const name = WRITE_POINTS[turn % WRITE_POINTS.length] as Failpoint;
+  const name = points[turn % points.length];
+  if (name === undefined) return undefined;
+  if (/^(defragment|generation)/.test(name)) return { name, passing: 1 };
   const often = name.startsWith("wal-") || name.startsWith("synced") || name.startsWith("applied");
   return { name, passing: often ? prng.between(1, 200) : prng.between(1, 3) };
 }
@@ -107,7 +120,12 @@ function failpointOf(cycle: number, prng: Prng): CrashPlan["failpoint"] {
 /** True if the failpoint struck, false if the kill came from here. */
 async function runUntilDeath(
   member: Member,
-  options: { clients: RecordedClients; prng: Prng; failpoint: CrashPlan["failpoint"] },
+  options: {
+    clients: RecordedClients;
+    prng: Prng;
+    failpoint: CrashPlan["failpoint"];
+    during: LaneOptions["during"];
+  },
 ): Promise<boolean> {
   if ((await readyOrKilled(member)) === "killed") return true;
   const client = new EtcdClient(new GrpcChannel(member.address));
@@ -125,7 +143,10 @@ async function runUntilDeath(
     bySelf = false;
     member.child.kill("SIGKILL");
   }, limit);
+  // Its answer is lost with the member, as a rule.
+  const asked = options.during?.(client).catch(() => undefined);
   await member.child.ended();
+  await asked;
   clearTimeout(timer);
   over.abort();
   await load;
@@ -165,13 +186,13 @@ const NO_CUTS = ["--snapshot-count=1000000"];
 test("80 crashes of a machine lose nothing, with the database put back or not", async () => {
   const seed = seedOf("crashes");
   const lanes = await Promise.all([
-    runLane({ seed, disk: "unsynced", cycles: 44, flags: CUTS, failpoints: true }),
+    runLane({ seed, disk: "unsynced", cycles: 44, flags: CUTS, failpoints: WRITE_POINTS }),
     runLane({
       seed: seed + 1,
       disk: "unsynced",
       cycles: 36,
       flags: NO_CUTS,
-      failpoints: true,
+      failpoints: WRITE_POINTS,
       // One of the last three; every tenth time the very first.
       restore: (cycle, prng) => {
         if (cycle % 2 === 0) return undefined;
@@ -191,13 +212,26 @@ test("80 crashes of a machine lose nothing, with the database put back or not", 
   expect([...cutting.struck.keys()].sort()).toEqual([...WRITE_POINTS].sort());
 }, 240_000);
 
+test("crashes around a defragmentation: the database is the old one or the new one, whole", async () => {
+  const { problem, struck } = await runLane({
+    seed: seedOf("defragmentation"),
+    disk: "unsynced",
+    cycles: 8,
+    flags: NO_CUTS,
+    failpoints: DEFRAGMENT_POINTS,
+    during: (client) => client.channel.unary(Maintenance.method.defragment, {}),
+  });
+  expect(problem).toBeUndefined();
+  expect([...struck.keys()].sort()).toEqual([...DEFRAGMENT_POINTS].sort());
+}, 60_000);
+
 test("control: a log that skips its fdatasync is refused by its own database", async () => {
   const { problem } = await runLane({
     seed: seedOf("control"),
     disk: "careless",
     cycles: 6,
     flags: NO_CUTS,
-    failpoints: true,
+    failpoints: WRITE_POINTS,
     walSegmentBytes: ONE_SEGMENT_BYTES,
   });
   expect(problem).toMatch(/entries that were durable are gone from the log/);
@@ -209,7 +243,7 @@ test("control: beside a new database that loss is silent, and the history shows 
     disk: "careless",
     cycles: 4,
     flags: NO_CUTS,
-    failpoints: false,
+    failpoints: [],
     walSegmentBytes: ONE_SEGMENT_BYTES,
     restore: () => 0,
   });

@@ -38,7 +38,17 @@ export const RECEIVER_POINTS = [
 ] as const;
 export const SENDER_POINTS = ["snapshot-sent-chunk"] as const;
 
+/** What a member passes whose database is defragmented. */
+export const DEFRAGMENT_POINTS = [
+  "defragment-before",
+  "generation-before-switch",
+  "generation-switched-unsynced",
+  "generation-switched",
+  "defragment-done",
+] as const;
+
 export type Failpoint =
+  | (typeof DEFRAGMENT_POINTS)[number]
   | (typeof WRITE_POINTS)[number]
   | (typeof RECEIVER_POINTS)[number]
   | (typeof SENDER_POINTS)[number];
@@ -59,10 +69,17 @@ function overriding<Target extends object>(target: Target, methods: Partial<Targ
 }
 
 const SEGMENT = /\/[0-9a-f]{16}-[0-9a-f]{16}\.wal$/;
+const CURRENT = /\/db\/CURRENT$/;
 const SPARE = /\/spare\.wal$/;
 
-/** The points of the write-ahead log's files. */
+/** The points of the write-ahead log's files, and of the switch from one database to the next. */
 export function passFiles({ when, call, path, to }: FilePoint, pass: Pass): void {
+  if (to !== undefined && CURRENT.test(to)) {
+    pass(when === "before" ? "generation-before-switch" : "generation-switched-unsynced");
+  }
+  if (call === "syncDirectory" && path.endsWith("/db") && when === "after") {
+    pass("generation-switched");
+  }
   const begins = call === "create" ? SEGMENT.test(path) : SPARE.test(path) && call === "rename";
   if (begins) pass(when === "before" ? "segment-before-create" : "segment-created");
   const removes = call === "remove" ? SEGMENT.test(path) : to !== undefined && SPARE.test(to);
@@ -110,6 +127,11 @@ function passBackend(backend: Backend, pass: Pass): Backend {
       pass("synced-unapplied");
       backend.apply(index, fill);
       pass("applied-unanswered");
+    },
+    async defragment() {
+      pass("defragment-before");
+      await backend.defragment();
+      pass("defragment-done");
     },
     shadow: () => passShadow(backend.shadow(), pass),
   });

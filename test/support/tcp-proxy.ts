@@ -1,4 +1,8 @@
-/** A TCP proxy before a listener of this machine, which can go silent: connections stay, nothing passes. */
+/**
+ * A TCP proxy before a listener of this machine, which can go silent: connections stay, nothing
+ * passes. Members send to each other only on connections that they dialled, so that a silent proxy
+ * before one's peer port leaves it able to speak and unable to hear.
+ */
 import { connect as dial, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 
@@ -29,6 +33,13 @@ export class TcpProxy {
   /** From now on nothing passes, in either direction. */
   silence(): void {
     this.#silent = true;
+  }
+
+  /** Lets pass again; the connections that lost bytes end. */
+  heal(): void {
+    if (!this.#silent) return;
+    this.#silent = false;
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   async stop(): Promise<void> {
