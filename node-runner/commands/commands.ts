@@ -40,6 +40,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     usage: "snapshot restore FILE [--data-dir=DIR] ...",
     load: async () => (await import("./snapshot.ts")).snapshotRestore,
   },
+  {
+    name: "make-mirror",
+    usage:
+      "make-mirror SOURCE DESTINATION [--prefix=P] [--dest-prefix=P] [--rev=N] [--max-txn-ops=N]",
+    load: async () => (await import("./make-mirror.ts")).makeMirror,
+  },
 ];
 
 /** The exit code, or `undefined` when the arguments name no subcommand. */
