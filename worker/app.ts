@@ -22,7 +22,7 @@ import { SERVED_HEADERS, servedHeaders } from "./served.ts";
 import { Upstream } from "./upstream.ts";
 
 /** What the app holds beside a request. */
-interface AppTypes {
+export interface AppTypes {
   Bindings: EdgeEnv;
   Variables: { grant: Grant | undefined };
 }

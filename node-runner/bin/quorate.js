@@ -6,6 +6,7 @@
  * ends when this process dies (its standard input closes).
  */
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import * as nodeModule from "node:module";
 import { join } from "node:path";
 import {
@@ -17,7 +18,9 @@ import {
   projectRoot,
 } from "./modern-node.js";
 
-const main = join(projectRoot, "node-runner", "main.ts");
+// A checkout has the sources, a package what was built of them.
+const source = join(projectRoot, "node-runner", "main.ts");
+const main = existsSync(source) ? source : join(projectRoot, "dist", "node-runner", "main.js");
 const arguments_ = [
   join(projectRoot, "node-runner", "bin", "quorate.js"),
   ...process.argv.slice(2),
