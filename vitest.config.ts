@@ -27,6 +27,7 @@ export default defineConfig({
       suite("interop", { turn: 3, timeoutSeconds: 120 }),
       suite("edge", { turn: 4, timeoutSeconds: 120 }),
       suite("browser", { turn: 5, timeoutSeconds: 120 }),
+      suite("examples", { turn: 7, timeoutSeconds: 120 }),
       suite("package", { turn: 6, timeoutSeconds: 120 }),
     ],
   },

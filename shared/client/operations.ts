@@ -14,6 +14,8 @@ import type { Codec } from "./values.ts";
 export interface PutOptions {
   /** The key lives no longer than this lease. */
   readonly lease?: bigint | { readonly id: bigint } | undefined;
+  /** The key keeps the lease that it has; refused when there is no such key. */
+  readonly keepLease?: boolean | undefined;
   /** Answer with the entry that was replaced. */
   readonly previous?: boolean | undefined;
 }
@@ -224,7 +226,7 @@ export function putOp<Value>(
   value: Value,
   options: PutOptions,
 ): Op & { readonly kind: "put" } {
-  const { lease, previous } = options;
+  const { keepLease, lease, previous } = options;
   return {
     kind: "put",
     key: view.space.encode(key),
@@ -232,7 +234,7 @@ export function putOp<Value>(
     lease: typeof lease === "object" ? lease.id : (lease ?? 0n),
     previousKv: previous ?? false,
     ignoreValue: false,
-    ignoreLease: false,
+    ignoreLease: keepLease ?? false,
   };
 }
 
