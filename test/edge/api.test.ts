@@ -16,12 +16,14 @@ async function start(members: number): Promise<Target> {
   const cluster = await startQuorate({ members, flags });
   const edge = await startWorkerd(urlsOf(cluster));
   const channel = new GatewayChannel(new URL(edge.url ?? "").host);
+  // What is asked of a certain member is asked at its own gateway.
+  const own = cluster.addresses.map((address) => new GatewayChannel(address));
   return {
     channel,
-    members: [channel],
+    members: own,
     addresses: [],
     async stop() {
-      channel.close();
+      for (const each of [channel, ...own]) each.close();
       await edge.stop();
       await cluster.stop();
     },
