@@ -22,6 +22,8 @@ import type { SimProcess } from "./sim-process.ts";
 const SPONTANEOUS_FLUSH = 0.2;
 /** Before the switch to a received snapshot, and between the switch and its being told, each. */
 const INSTALL_MILLISECONDS_MAX = 50;
+/** How often a flush is done as soon as it is asked for, and only told later. */
+const FLUSHED_EARLY = 0.5;
 const RETRY_MILLISECONDS = 1;
 
 export type BackendOrder = "behind the log" | "ahead of the log";
@@ -138,14 +140,30 @@ export class SimBackend implements Backend {
     if (fault !== undefined) return this.#options.onFault(fault);
     this.#wanted = false;
     this.#options.reached("flushing");
-    this.#base.flush();
+    // It may reach the disk long before it is told, or just then.
+    const early = this.#process.prng.chance(FLUSHED_EARLY);
+    if (early) this.#base.flush();
     const index = this.#base.visibleIndex;
     this.#process.after(this.#options.delay() * 3, () => {
-      this.#durableIndex = Math.max(this.#durableIndex, index);
-      this.#flushing = false;
-      this.#options.reached("flushed");
-      if (this.#wanted) this.#flush();
+      if (early) this.#flushed(index);
+      else this.#flushLate();
     });
+  }
+
+  #flushLate(): void {
+    if (!this.#mayFlush) {
+      this.#process.after(RETRY_MILLISECONDS, () => this.#flushLate());
+      return;
+    }
+    this.#base.flush();
+    this.#flushed(this.#base.visibleIndex);
+  }
+
+  #flushed(index: number): void {
+    this.#durableIndex = Math.max(this.#durableIndex, index);
+    this.#flushing = false;
+    this.#options.reached("flushed");
+    if (this.#wanted) this.#flush();
   }
 
   #assertAlive(): void {
