@@ -14,6 +14,8 @@ export interface Minimized {
 type Run = (options: SimulationOptions) => Promise<SimulationResult>;
 
 const RUNS_MAX = 200;
+/** More than any run has of what isn't limited. */
+const UNBOUNDED = 1_000_000;
 /** Time is cut in such steps at the end. */
 const TIME_STEP_MILLISECONDS = 250;
 
@@ -52,8 +54,10 @@ class Search {
 
   /** What is to become less. */
   get size(): number {
-    const { time = 0, clients = 0, leases = 0, locks = 0, watchers = 0 } = this.#run;
-    return time + 1000 * (this.#strikes.length + clients + leases + locks + watchers);
+    const { time, clients, leases, locks, watchers } = this.#run;
+    const counts = [clients, leases, locks, watchers].map((count) => count ?? UNBOUNDED);
+    const clientCount = counts.reduce((sum, count) => sum + count, 0);
+    return (time ?? UNBOUNDED) + 1000 * (this.#strikes.length + clientCount);
   }
 
   get #strikes(): readonly number[] {
@@ -84,6 +88,9 @@ class Search {
   }
 
   async leaveStrikesOut(): Promise<void> {
+    const listed = this.#run.strikes?.length ?? UNBOUNDED;
+    // Those behind the failure were never done.
+    if (listed > this.#strikes.length) await this.tries({ ...this.#run, strikes: this.#strikes });
     for (let size = Math.ceil(this.#strikes.length / 2); size >= 1; size = Math.floor(size / 2)) {
       for (let from = 0; from < this.#strikes.length;) {
         const strikes = this.#strikes.filter((_, place) => place < from || place >= from + size);
