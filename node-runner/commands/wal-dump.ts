@@ -54,7 +54,7 @@ export async function walDump(args: readonly string[], output: CommandOutput): P
 function decoded(finding: Finding): DumpLine {
   if (finding.kind !== "item" || finding.item.kind !== "entry") return finding;
   const { entry } = finding.item;
-  if (entry.kind !== "normal" || entry.data.length === 0) return finding;
+  if (entry.data.length === 0) return finding;
   try {
     return { ...finding, command: decodeCommand(entry.data) };
   } catch (cause) {

@@ -1,12 +1,13 @@
 /** node-runner/wal's dump of logs that are torn, damaged, cut or not there. */
+import { writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { runCommand } from "../../../../node-runner/commands/commands.ts";
 import { dumpLog } from "../../../../node-runner/wal/dump.ts";
 import type { Finding } from "../../../../node-runner/wal/dump.ts";
 import { makeTempDir, removeTempDir } from "../../../support/temp-dir.ts";
-import { buildGoldenLog } from "./golden-log.ts";
-import { DIRECTORY } from "./wal-fixture.ts";
-import type { ManualDisk } from "./wal-fixture.ts";
+import { encodeCommand } from "../../../../shared/wire/command-codec.ts";
+import { buildGoldenLog, filesOf } from "./golden-log.ts";
+import { DIRECTORY, ManualDisk, openLog, write } from "./wal-fixture.ts";
 
 function findings(disk: ManualDisk): Finding[] {
   return [...dumpLog(disk.files, DIRECTORY)];
@@ -72,6 +73,27 @@ test("a missing segment and a headless one are told", () => {
     "0007.wal@0! the segment with sequence 2 is missing",
     "0007.wal@248 the log ends: only zeros follow",
   ]);
+});
+
+test("changes of the members are decoded like other entries", async () => {
+  const folder = makeTempDir("dump");
+  const disk = new ManualDisk();
+  const command = { kind: "memberRemove", member: 0xabcn } as const;
+  const data = encodeCommand({ request: undefined, identity: undefined, command });
+  const log = openLog(disk, { segmentBytes: 4096 });
+  log.append(write(1, { entries: [{ index: 1, term: 1, kind: "membership", data }] }));
+  disk.drain();
+  for (const { name, bytes } of filesOf(disk)) writeFileSync(`${folder}/${name}`, bytes);
+  let text = "";
+  const take = (piece: string): void => void (text += piece);
+  try {
+    expect(await runCommand(["wal", "dump", folder], { out: take, err: take })).toBe(0);
+    expect(text).toContain(
+      'index 1 membership, 15 bytes, 11 of data: memberRemove {"member":"2748"}',
+    );
+  } finally {
+    removeTempDir(folder);
+  }
 });
 
 test("the command tells wrong usage and an absent folder from an empty one", async () => {
