@@ -176,7 +176,7 @@ function introduction({ members, edgePort }: StartOptions): string {
   const edge = `http://127.0.0.1:${edgePort}`;
   const to = members[0] === undefined ? { edge } : { endpoints: [clientUrl(members[0])] };
   const client =
-    `import { connect } from "quorate/client"; const store = connect(${JSON.stringify(to)}); ` +
+    `import { connect } from "./shared/client/index.ts"; const store = connect(${JSON.stringify(to)}); ` +
     'await store.put("greeting", "hello"); console.log((await store.get("greeting")).value); await store.close()';
   const lines = ["", "Try:"];
   if (edgePort !== undefined) {

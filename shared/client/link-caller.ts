@@ -58,6 +58,7 @@ export class LinkCaller implements Caller {
 
   async #untilAnswered(attempts: Attempts, { deadline, signal }: Bounds): Promise<LinkAnswer> {
     const { platform } = this.#options;
+    let last: RpcError | undefined;
     for (let attempt = 1; ; attempt += 1) {
       if (signal?.aborted === true) {
         throw cancelledError({ write: attempts.uncertain, cause: signal.reason });
@@ -78,7 +79,10 @@ export class LinkCaller implements Caller {
           this.#leave(connection);
         }
         const delay = backoff(attempt, platform.random());
-        if (this.#closed || platform.now() + delay >= deadline) throw after.error;
+        // A dial that the deadline cut short knows no reasons: the try before it does.
+        const same = last?.outcome === after.error.outcome && connection === undefined;
+        if (this.#closed || platform.now() + delay >= deadline) throw same ? last : after.error;
+        last = after.error;
         await pause(delay, signal);
       }
     }
