@@ -118,6 +118,8 @@ export interface Backend extends BackendReader {
 }
 
 export interface ShadowBackend {
+  /** As a backend's: more rows wait for the disk than should. */
+  readonly congested: boolean;
   apply(fill: (writer: BatchWriter) => void): void;
   /**
    * `index`: the last log index whose effects the content holds. Calls `switched` in the very moment

@@ -150,6 +150,7 @@ export class MemoryBackend implements Backend {
     const tables = new Tables();
     let open = true;
     return {
+      congested: false,
       apply(fill) {
         assert(open, "the shadow is gone");
         fill(tables);

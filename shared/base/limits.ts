@@ -202,6 +202,8 @@ export const LIMITS = {
   /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,
   snapshotWindowChunks: 8,
+  /** A snapshot stream's rate: making a chunk takes the sender some 3 ms of each 8. */
+  snapshotBytesPerSecond: 32 * MIB,
   /**
    * A chunk that a snapshot file may hold: a chunk ends behind the row that fills it, and a row is at
    * most the longest key and a request's value.

@@ -77,7 +77,8 @@ interface Load {
   fail(error: Error): void;
 }
 
-async function putAll(address: string, keys: number, seed: number): Promise<void> {
+/** Puts `keys` keys of 32 bytes with values of 256; their bytes follow from the seed. */
+export async function putAll(address: string, keys: number, seed: number): Promise<void> {
   const connections: GrpcConnection[] = [];
   for (let index = 0; index < CONNECTIONS; index += 1) {
     connections.push(await GrpcConnection.open(address));

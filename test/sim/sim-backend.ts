@@ -104,6 +104,7 @@ export class SimBackend implements Backend {
     this.#assertAlive();
     const shadow = this.#base.shadow();
     return {
+      congested: shadow.congested,
       apply: (fill) => {
         this.#assertAlive();
         shadow.apply(fill);

@@ -127,6 +127,7 @@ export class SqlBackend implements Backend {
     tables.create();
     let open = true;
     return {
+      congested: false,
       apply(fill) {
         assert(open, "the shadow is gone");
         fill(tables);

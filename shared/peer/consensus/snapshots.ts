@@ -20,6 +20,9 @@ import type { SnapshotHeader } from "../state/snapshot-format.ts";
 import type { StateMachine } from "../state/state-machine.ts";
 import type { Consensus } from "./consensus.ts";
 
+/** How soon a congested store is looked at again. */
+const CONGESTION_MILLISECONDS = 5;
+
 export interface SnapshotParts {
   readonly host: Host;
   readonly state: StateMachine;
@@ -74,7 +77,8 @@ export class Snapshots {
     const view = state.backend.pin();
     try {
       const header: SnapshotHeader = { clusterId, leaderTerm, mark };
-      await host.transport.sendSnapshot(to, mark, chunksOf(view, header, host));
+      const chunks = chunksOf(view, header, host, LIMITS.snapshotBytesPerSecond);
+      await host.transport.sendSnapshot(to, mark, chunks);
     } finally {
       view.release();
     }
@@ -124,6 +128,8 @@ export class Snapshots {
       shadow.apply((writer) => {
         for (const [key, value] of chunk.rows) writer.put(chunk.table, key, value);
       });
+      // The next chunk is asked for only then: a slow disk slows the sender down.
+      while (shadow.congested) await pause(host, CONGESTION_MILLISECONDS);
     }
     if (header === undefined || !complete) throw new SnapshotError("a snapshot was cut short");
     return header;
@@ -173,22 +179,35 @@ export function markOf(state: StateMachine): SnapshotMark {
   };
 }
 
-/** The chunks of a snapshot, made as they are pulled. */
+/**
+ * The chunks of a snapshot, made as they are pulled, and not faster than so many bytes a second: the
+ * sender serves its clients meanwhile.
+ */
 export async function* chunksOf(
   view: PinnedReader,
   header: SnapshotHeader,
-  host: Host,
+  host: Pick<Host, "now" | "schedule" | "defer" | "sha256">,
+  bytesPerSecond = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Bytes, void, undefined> {
   const hasher: Hasher = host.sha256();
+  let due = host.now();
   const first = encodeHeader(header);
   hasher.update(first);
   yield first;
   for (const chunk of encodeRows(view)) {
     hasher.update(chunk);
     yield chunk;
-    await new Promise<void>((resolve) => {
-      host.defer(resolve);
-    });
+    // Time that the receiver took counts; what it took too long isn't made up for.
+    due = Math.max(due + (chunk.length * 1000) / bytesPerSecond, host.now());
+    await pause(host, due - host.now());
   }
   yield encodeEnd(hasher.digest());
+}
+
+/** At least until what has arrived by now was handled. */
+function pause(host: Pick<Host, "schedule" | "defer">, milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (milliseconds < 1) host.defer(resolve);
+    else host.schedule(milliseconds, resolve);
+  });
 }
