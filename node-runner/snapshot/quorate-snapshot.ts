@@ -1,6 +1,5 @@
 /** A snapshot that Quorate wrote (`shared/peer/state/snapshot-file.ts`). */
 import { createHash } from "node:crypto";
-import { ByteReader } from "../../shared/base/byte-reader.ts";
 import { equalBytes, readUint64, textOf, utf8 } from "../../shared/base/bytes.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import { crc32c } from "../../shared/base/crc32c.ts";
@@ -107,7 +106,9 @@ class Revisions {
       this.#newest = Math.max(this.#newest, changeOfRevisionRow(last).main);
     } else if (table === "meta") {
       const row = rows.find(([key]) => equalBytes(key, COMPACT_REVISION_ROW))?.[1];
-      if (row !== undefined) this.compactRevision = readUint64(new ByteReader(row).raw(8), 0);
+      if (row === undefined) return;
+      if (row.length !== 8) throw new SnapshotFileError("the compacted revision is malformed");
+      this.compactRevision = readUint64(row, 0);
     }
   }
 
