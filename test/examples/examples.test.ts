@@ -128,7 +128,9 @@ test("config in a Worker: a Durable Object follows the key over a service bindin
     const settings = store.as(json<{ banner: string }>());
     await settings.put("settings", { banner: "hello" });
     await expect.poll(banner, { timeout: 10_000 }).toBe("hello");
-    await settings.put("settings", { banner: "goodbye" });
+    const put = await fetch(url, { method: "PUT", body: "goodbye" });
+    const { revision } = (await put.json()) as { revision: number };
+    expect((await settings.get("settings"))?.modRevision).toBe(revision);
     await expect.poll(banner, { timeout: 10_000 }).toBe("goodbye");
     await store.delete("settings");
     await expect.poll(banner, { timeout: 10_000 }).toBe("none");
