@@ -26,7 +26,7 @@ const SEGMENT_BYTES = 8 * 1024;
 const ONE_SEGMENT_BYTES = 16 * 1024 * 1024;
 const STEPS_MAX = 5_000_000;
 /** A failpoint that hasn't struck by then: the member is killed where it is. */
-const STRIKE_MILLISECONDS = 2500;
+const STRIKE_MILLISECONDS = 6000;
 /** A cycle of these is killed at a random moment. */
 const RANDOM_EVERY = 4;
 
@@ -114,7 +114,7 @@ function failpointOf(
   if (name === undefined) return undefined;
   if (/^(defragment|generation)/.test(name)) return { name, passing: 1 };
   const often = name.startsWith("wal-") || name.startsWith("synced") || name.startsWith("applied");
-  return { name, passing: often ? prng.between(1, 200) : prng.between(1, 3) };
+  return { name, passing: often ? prng.between(1, 80) : prng.between(1, 2) };
 }
 
 /** True if the failpoint struck, false if the kill came from here. */
@@ -192,7 +192,7 @@ test("80 crashes of a machine lose nothing, with the database put back or not", 
       disk: "unsynced",
       cycles: 36,
       flags: NO_CUTS,
-      failpoints: WRITE_POINTS,
+      failpoints: WRITE_POINTS.filter((name) => !name.startsWith("log-")),
       // One of the last three; every tenth time the very first.
       restore: (cycle, prng) => {
         if (cycle % 2 === 0) return undefined;
@@ -205,12 +205,17 @@ test("80 crashes of a machine lose nothing, with the database put back or not", 
   console.log(
     `${cutting.kills} + ${restoring.kills} kills, ${restoring.restores} restores, ` +
       `${cutting.answered} + ${restoring.answered} answers; struck: ` +
-      [...cutting.struck].map(([name, count]) => `${name} ${count}`).join(", "),
+      WRITE_POINTS.map((name) => {
+        return `${name} ${(cutting.struck.get(name) ?? 0) + (restoring.struck.get(name) ?? 0)}`;
+      }).join(", "),
   );
   expect(cutting.kills + restoring.kills).toBe(80);
   expect(restoring.restores).toBeGreaterThan(10);
-  expect([...cutting.struck.keys()].sort()).toEqual([...WRITE_POINTS].sort());
-}, 240_000);
+  const missed = WRITE_POINTS.filter(
+    (name) => !cutting.struck.has(name) && !restoring.struck.has(name),
+  );
+  expect(missed).toEqual([]);
+}, 400_000);
 
 test("crashes around a defragmentation: the database is the old one or the new one, whole", async () => {
   const { problem, struck } = await runLane({
