@@ -58,7 +58,9 @@ export interface EdgeEnv extends ServerlessEnv {
   readonly QUORATE_TIMEOUT_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
-  readonly LEASE_HUB?: { getByName(name: string): LeaseHubStub };
+  readonly LEASE_HUB?: {
+    getByName(name: string, options?: { locationHint: string }): LeaseHubStub;
+  };
 }
 
 export interface EdgeConfig {

@@ -6,7 +6,7 @@
 import { RpcError, STATUS, errorCodeOf, rpcError } from "../shared/api/errors.ts";
 import type { StatusName } from "../shared/api/errors.ts";
 import type { Exchange } from "./exchange.ts";
-import type { EdgeConfig, EdgeEnv, HubAnswer } from "./config.ts";
+import type { HubAnswer, LeaseHubStub } from "./config.ts";
 import { jsonBytes } from "./encoding.ts";
 import { checkLease } from "./auth/grant.ts";
 import { membersOf } from "./json-txn.ts";
@@ -44,14 +44,13 @@ export async function keepLease(
   const { timeoutMilliseconds } = new Params(request.url, parameters);
   const id = parseLease(idText ?? "");
   if (grant !== undefined) checkLease(grant, id);
-  const hub = hubOf(env, config, id);
-  let ttl: number | undefined;
-  if (hub === undefined) {
-    const call = { method: "leaseKeepAlive", ids: [id] } as const;
-    [ttl] = (await upstream.call(call, { timeoutMilliseconds })).ttlSeconds;
-  } else {
-    [ttl] = confirmed(await hub.keepAlive([`${id}`])).ttlSeconds;
-  }
+  const hub = hubOf({ env, config, request }, id);
+  // A hub that is evicted or deployed anew under a renewal rejects: the peers are asked instead.
+  const answer = await hub?.keepAlive([`${id}`]).catch(() => undefined);
+  const direct = { method: "leaseKeepAlive", ids: [id] } as const;
+  const { ttlSeconds } =
+    answer === undefined ? await upstream.call(direct, { timeoutMilliseconds }) : confirmed(answer);
+  const [ttl] = ttlSeconds;
   if (ttl === undefined || ttl <= 0) throw rpcError("leaseNotFound");
   return Response.json({ id: `${id}`, ttl }, { headers: NO_STORE });
 }
@@ -88,15 +87,32 @@ export async function revokeLease(
   return Response.json({ revision: header.revision }, { headers: NO_STORE });
 }
 
-/** The hub that keeps this lease: always the same one, so that its renewals meet in few batches. */
+/**
+ * The hub for this lease's renewals from the caller's part of the world: a Durable Object stays
+ * where it was first made, so each continent has hubs of its own. Which one a renewal takes matters
+ * to its speed alone: the peers confirm every one.
+ */
 export function hubOf(
-  env: EdgeEnv,
-  config: EdgeConfig,
+  { env, config, request }: Pick<Exchange, "env" | "config" | "request">,
   id: bigint,
-): ReturnType<NonNullable<EdgeEnv["LEASE_HUB"]>["getByName"]> | undefined {
+): LeaseHubStub | undefined {
   const position = Number(BigInt.asUintN(64, id) % BigInt(config.hubs.length));
-  return env.LEASE_HUB?.getByName(config.hubs[position] ?? "leases:0");
+  const name = config.hubs[position] ?? "leases:0";
+  const { continent } = (request as { cf?: { continent?: string } }).cf ?? {};
+  const locationHint = continent === undefined ? undefined : LOCATION_HINTS[continent];
+  if (locationHint === undefined) return env.LEASE_HUB?.getByName(name);
+  return env.LEASE_HUB?.getByName(`${name}:${locationHint}`, { locationHint });
 }
+
+/** Cloudflare's hints for where an object is made, by the continent that a request comes from. */
+const LOCATION_HINTS: Readonly<Record<string, string>> = {
+  AF: "afr",
+  AS: "apac",
+  EU: "weur",
+  NA: "enam",
+  OC: "oc",
+  SA: "sam",
+};
 
 /** A hub's answer, or the error that it stands for. */
 export function confirmed(answer: HubAnswer): HubAnswer & { readonly ok: true } {

@@ -236,8 +236,7 @@ class LinkRelay {
     if (others.length > 0) this.#toPeer(joinFrames(others.map(encodeCallFrame)));
     for (const frame of frames) {
       if (!hubbed || frame.kind !== "call" || frame.request.method !== "leaseKeepAlive") continue;
-      const { env, config } = this.#exchange;
-      void answerKeepAlive(env, config, frame.id, frame.request.ids).then((reply) => {
+      void answerKeepAlive(this.#exchange, frame.id, frame.request.ids).then((reply) => {
         if (!this.#ended) this.#client.send(joinFrames([encodeReplyFrame(reply)]));
       });
     }

@@ -1,19 +1,18 @@
 /** A link's keepalive, answered through the lease hubs that keep its leases. */
 import { STATUS } from "../shared/api/errors.ts";
 import type { LinkReplyFrame } from "../shared/wire/link.ts";
-import type { EdgeConfig, EdgeEnv } from "./config.ts";
+import type { Exchange } from "./exchange.ts";
 import { confirmed, hubOf } from "./lease-routes.ts";
 
 /** One frame for the call `id`: every ttl confirmed by the peers, or one failure for all of it. */
 export async function answerKeepAlive(
-  env: EdgeEnv,
-  config: EdgeConfig,
+  exchange: Pick<Exchange, "env" | "config" | "request">,
   id: number,
   ids: readonly bigint[],
 ): Promise<LinkReplyFrame> {
   try {
     const groups = new Map<bigint, number[]>();
-    const hubs = BigInt(config.hubs.length);
+    const hubs = BigInt(exchange.config.hubs.length);
     for (const [position, lease] of ids.entries()) {
       const shard = BigInt.asUintN(64, lease) % hubs;
       const group = groups.get(shard) ?? [];
@@ -25,7 +24,7 @@ export async function answerKeepAlive(
     let raftTerm = 0;
     await Promise.all(
       [...groups].map(async ([shard, positions]) => {
-        const hub = hubOf(env, config, shard);
+        const hub = hubOf(exchange, shard);
         if (hub === undefined) throw new Error("no lease hub is bound");
         const answer = confirmed(await hub.keepAlive(positions.map((each) => `${ids[each]}`)));
         for (const [place, position] of positions.entries()) {

@@ -19,7 +19,8 @@ import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
 import { MemoryServices } from "../support/memory-services.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const HUB = { name: "leases:0" };
+/** The harness gives requests a place in North America, and so a hub there. */
+const HUB = { name: "leases:0:enam" };
 
 /** Peers of one map, on a socket. */
 class FakeCluster {
@@ -128,6 +129,25 @@ describe("the lease hub in workerd", () => {
     expect(await keep(url, id)).toMatchObject({ status: 200, ttl: 30 });
   });
 
+  test("2000 clients of one shard, round after round, cost the peers few messages", async () => {
+    const clients = 2000;
+    const rounds = 3;
+    const ids = await Promise.all(Array.from({ length: clients }, () => cluster.grant()));
+    for (let round = 0; round < rounds; round += 1) {
+      // In waves: a machine's queue of new connections is shorter than 2000.
+      for (let first = 0; first < clients; first += 250) {
+        const wave = ids.slice(first, first + 250);
+        const answers = await Promise.all(wave.map((id) => keep(url, id)));
+        expect(statusesOf(answers)).toEqual(new Set([200]));
+      }
+    }
+    const messages = services.keepAliveBatches.length;
+    const renewed = services.keepAliveBatches.reduce((sum, size) => sum + size, 0);
+    console.log(`lease hub: ${rounds} rounds of ${clients} clients in ${messages} messages`);
+    expect(renewed).toBe(clients * rounds);
+    expect(messages).toBeLessThan((clients * rounds) / 20);
+  });
+
   test("renewals on links go through the hub as well, other calls pass by it", async () => {
     const stores = Array.from({ length: 8 }, () => connect({ edge: url }));
     try {
@@ -141,6 +161,55 @@ describe("the lease hub in workerd", () => {
       for (const store of stores) store.close();
     }
   });
+});
+
+test("over a storm of evictions no success is invented and no lease is told as lost", async () => {
+  process.env["WRANGLER_SEND_METRICS"] = "false";
+  const cluster = new FakeCluster();
+  const vars = { QUORATE_PEERS: await cluster.listen() };
+  const harness = createTestHarness({
+    root: ROOT,
+    workers: [{ configPath: "wrangler.toml", vars }],
+  });
+  try {
+    const url = (await harness.listen()).url.origin;
+    const ids = await Promise.all(Array.from({ length: 20 }, () => cluster.grant()));
+    const storm = { over: false };
+    const confirmed = new Map<string, number>();
+    const statuses = new Set<number>();
+    const client = async (id: string): Promise<void> => {
+      while (!storm.over) {
+        const { status } = await keep(url, id);
+        statuses.add(status);
+        if (status === 200) confirmed.set(id, (confirmed.get(id) ?? 0) + 1);
+      }
+    };
+    const clients = ids.map((id) => client(id));
+    for (const each of clients) each.catch(() => undefined);
+    let evictions = 0;
+    // Between two incarnations there is nothing to evict: that is told, and asked again.
+    for (let attempt = 0; attempt < 40 && evictions < 4; attempt += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      const evicted = harness.getWorker().evictDurableObject("LEASE_HUB", HUB);
+      evictions += await evicted.then(
+        () => 1,
+        () => 0,
+      );
+    }
+    expect(evictions).toBeGreaterThan(1);
+    storm.over = true;
+    await Promise.all(clients);
+    // Who was cut off is answered by the peers past the hub, or hears that it may try again.
+    expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
+    const told = [...confirmed.values()].reduce((sum, count) => sum + count, 0);
+    const renewed = cluster.services.keepAliveBatches.reduce((sum, size) => sum + size, 0);
+    expect(told).toBeGreaterThan(ids.length);
+    expect(renewed).toBeGreaterThanOrEqual(told);
+    for (const id of ids) expect(await keep(url, id)).toMatchObject({ status: 200, ttl: 30 });
+  } finally {
+    await harness.close();
+    cluster.stop();
+  }
 });
 
 test("an evicted hub answers nobody wrongly, and its successor goes on", async () => {

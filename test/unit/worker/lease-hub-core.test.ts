@@ -140,3 +140,21 @@ test("random callers are confirmed only by messages that left after they asked",
 test("negative control: a hub that lets late callers join is caught", () => {
   expect(runRandomly(1, true)).not.toEqual([]);
 });
+
+test("two live incarnations of one hub answer their own callers, each by its own messages", () => {
+  const hubs = [new LeaseHubCore("old", LIMITS), new LeaseHubCore("new", LIMITS)];
+  const tickets = hubs.map((hub) => hub.ask([1n], 0));
+  const batches = hubs.map((hub) => only(hub.close(75)));
+  // The lease was lost between the two confirmations: each caller hears what its own one said.
+  const settled = hubs.map((hub, place) => {
+    return hub.settle(batches[place]?.number ?? 0, [place === 0 ? 10 : 0]);
+  });
+  expect(settled).toEqual([
+    [{ ticket: tickets[0], outcome: "confirmed", ttlSeconds: [10] }],
+    [{ ticket: tickets[1], outcome: "confirmed", ttlSeconds: [0] }],
+  ]);
+  expect(tickets.map((ticket) => ticket?.incarnation)).toEqual(["old", "new"]);
+  // An answer that reaches the wrong one settles nobody.
+  hubs[0]?.ask([2n], 80);
+  expect(() => hubs[1]?.settle(batches[0]?.number ?? 0, [10])).toThrow("is under way");
+});
