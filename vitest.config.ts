@@ -20,7 +20,7 @@ function suite(name: string, options: { turn?: number; timeoutSeconds?: number }
 export default defineConfig({
   test: {
     projects: [
-      suite("unit"),
+      suite("unit", { timeoutSeconds: 30 }),
       suite("sim", { timeoutSeconds: 120 }),
       suite("api", { turn: 1, timeoutSeconds: 60 }),
       suite("process", { turn: 2, timeoutSeconds: 120 }),
