@@ -13,6 +13,11 @@ import type { SimCluster, SimMember } from "./sim-cluster.ts";
 /** Both clocks may be wrong, one too fast and one too slow. */
 const MARGIN = 3 * CLOCK_DRIFT;
 const TTL_SECONDS_MAX = 6;
+/** How often a client renews a lease at one member only, whatever that answers. */
+const LOYAL = 0.5;
+/** A client that was answered late often renews no more: what it believes then is put to the test. */
+const LATE_MILLISECONDS = 300;
+const QUITS_WHEN_LATE = 0.5;
 const KEEPALIVE_TIMEOUT_MILLISECONDS = 1500;
 
 interface Held {
@@ -99,16 +104,18 @@ export class LeaseClients {
 
   async #keep(held: Held, ttlSeconds: number, renewals: number): Promise<void> {
     const { world } = this.#cluster;
+    const only = world.prng.chance(LOYAL) ? this.#anyMember() : undefined;
     for (let renewal = 0; renewal < renewals && this.#running; renewal += 1) {
       await world.sleep((ttlSeconds * 1000) / 4);
       const sent = world.now;
-      const answered = await renew(this.#cluster, this.#anyMember(), held.lease);
+      const answered = await renew(this.#cluster, only ?? this.#anyMember(), held.lease);
       if (answered === 0) return;
       if (answered === undefined) continue;
       if (held.endedAt < sent) {
         world.fail(`lease ${held.lease} was renewed by a keepalive that was sent after its end`);
       }
       held.believedUntil = Math.max(held.believedUntil, sent + trustedMilliseconds(answered));
+      if (world.now - sent > LATE_MILLISECONDS && world.prng.chance(QUITS_WHEN_LATE)) return;
     }
   }
 

@@ -100,16 +100,17 @@ export const MUTANTS: readonly Mutant[] = [
     seedsMax: 60,
   },
   {
-    name: "voteNotFlushed",
-    breaks: "term and vote reach the disk some time later",
+    name: "termAndVoteForgotten",
+    breaks: "a restart begins with the log's term, without the term and vote that were stored",
     edits: [
       {
-        file: "shared/raft/raft.ts",
-        find: "mustSync: votedAnew || entries.length > 0 || snapshot !== undefined,",
-        replace: "mustSync: entries.length > 0 || snapshot !== undefined,",
+        file: "shared/peer/consensus/open-raft.ts",
+        find: "const stored = log.hardState ?? { term: 0, vote: undefined, commit: 0 };",
+        replace:
+          "const stored = { term: log.termOf(log.lastIndex) ?? 0, vote: undefined, commit: log.hardState?.commit ?? 0 };",
       },
     ],
-    seedsMax: 200,
+    seedsMax: 300,
   },
   {
     name: "voteTwice",
@@ -309,7 +310,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "",
       },
     ],
-    seedsMax: 60,
+    seedsMax: 150,
   },
   {
     name: "retriedWriteAppliedAgain",
@@ -334,18 +335,6 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     seedsMax: 60,
-  },
-  {
-    name: "logCutPastItsEnd",
-    breaks: "the log is cut by what the state holds, of which raft may not have heard yet",
-    edits: [
-      {
-        file: "shared/peer/consensus/consensus.ts",
-        find: "const wanted = this.#applier.raftApplied - catchUpEntries;",
-        replace: "const wanted = this.#state.appliedIndex - catchUpEntries;",
-      },
-    ],
-    seedsMax: 100,
   },
   {
     name: "compactionDropsLiveRows",

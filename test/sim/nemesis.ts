@@ -13,6 +13,8 @@ import type { Operators } from "./operators.ts";
 
 const BETWEEN_MILLISECONDS = { low: 100, high: 2500 } as const;
 const DOWN_MILLISECONDS = { low: 50, high: 2500 } as const;
+/** Long enough for a successor, short enough for leases to outlast it. */
+const LEADER_AWAY_MILLISECONDS = { low: 1000, high: 5000 } as const;
 const CUT_MILLISECONDS = { low: 500, high: 5000 } as const;
 /** How often the network is bad from the start. */
 const BAD_FROM_THE_START = 0.4;
@@ -110,7 +112,17 @@ export class Nemesis {
           for (const each of members.slice()) this.#crash(prng, each);
         },
       },
-      { name: "pause", weight: 8, strike: (prng, member) => this.#pause(prng, member) },
+      {
+        name: "pause",
+        weight: 8,
+        strike: (prng, member) => this.#pause(prng, member, DOWN_MILLISECONDS),
+      },
+      {
+        name: "pause the leader",
+        weight: 5,
+        strike: (prng, member) =>
+          this.#pause(prng, this.#leader() ?? member, LEADER_AWAY_MILLISECONDS),
+      },
       {
         name: "isolate the leader",
         weight: 10,
@@ -253,11 +265,11 @@ export class Nemesis {
     });
   }
 
-  #pause(prng: Prng, member: SimMember): void {
+  #pause(prng: Prng, member: SimMember, range: { low: number; high: number }): void {
     const { process } = member;
     if (process === undefined || process.paused) return;
     process.pause();
-    const pause = prng.between(DOWN_MILLISECONDS.low, DOWN_MILLISECONDS.high);
+    const pause = prng.between(range.low, range.high);
     this.#cluster.world.schedule(pause, () => process.resume());
   }
 
