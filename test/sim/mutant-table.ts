@@ -376,7 +376,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "keepaliveUnconfirmed",
-    breaks: "a leader that was deposed goes on answering keepalives",
+    breaks: "a deposed leader answers keepalives, whatever its own clock says",
     edits: [
       {
         file: "shared/peer/service/lease-service.ts",
@@ -385,6 +385,11 @@ export const MUTANTS: readonly Mutant[] = [
       call.timeoutMilliseconds,
     );`,
         replace: "    confirmed();",
+      },
+      {
+        file: "shared/lease/backend-lessor.ts",
+        find: "if (!this.#leads || record === undefined || record.deadline <= now) return undefined;",
+        replace: "if (!this.#leads || record === undefined) return undefined;",
       },
     ],
     seedsMax: 300,
