@@ -180,9 +180,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "shared/raft/raft.ts",
-        find: 'if (core.role === "leader") proposeAsLeader(core, request.entries);',
+        find: "    proposeAsLeader(core, request.entries);\n  }",
         replace:
-          'if (core.role === "leader") { proposeAsLeader(core, request.entries); if (core.log.lastIndex % 16 === 0) proposeAsLeader(core, request.entries); }',
+          "    proposeAsLeader(core, request.entries);\n    if (core.log.lastIndex % 16 === 0) proposeAsLeader(core, request.entries);\n  }",
       },
     ],
     seedsMax: 20,
@@ -264,8 +264,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "shared/peer/consensus/confirmations.ts",
-        find: "if (state.index <= applied) tell(round.waiters);",
-        replace: "if (state.index >= 0) tell(round.waiters);",
+        find: "if (state.index <= applied) this.#tell(confirmed);",
+        replace: "if (state.index >= 0) this.#tell(confirmed);",
       },
     ],
     seedsMax: 20,
