@@ -172,7 +172,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "if (append.previousIndex > log.lastIndex) {",
       },
     ],
-    seedsMax: 60,
+    seedsMax: 250,
   },
   {
     name: "proposalForwardedTwice",
