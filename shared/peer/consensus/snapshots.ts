@@ -75,11 +75,13 @@ export class Snapshots {
     // What is sent is the state as it is now: at the mark that raft was told, or later.
     const mark = markOf(state);
     const view = state.backend.pin();
+    const header: SnapshotHeader = { clusterId, leaderTerm, mark };
+    const chunks = chunksOf(view, header, host, LIMITS.snapshotBytesPerSecond);
     try {
-      const header: SnapshotHeader = { clusterId, leaderTerm, mark };
-      const chunks = chunksOf(view, header, host, LIMITS.snapshotBytesPerSecond);
       await host.transport.sendSnapshot(to, mark, chunks);
     } finally {
+      // A refusal may come while the next chunk is waited for: the view is read until that is over.
+      await chunks.return();
       view.release();
     }
   }

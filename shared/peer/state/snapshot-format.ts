@@ -41,9 +41,8 @@ export class SnapshotError extends Error {
   override readonly name = "SnapshotError";
 }
 
-const writer = new ByteWriter();
-
-function finishChunk(): Bytes {
+/** Streams and their failures don't meet: each chunk is written by a writer of its own stream. */
+function finishChunk(writer: ByteWriter): Bytes {
   const body = writer.finish();
   const chunk = new Uint8Array(body.length + CRC_BYTES);
   chunk.set(body);
@@ -52,6 +51,7 @@ function finishChunk(): Bytes {
 }
 
 export function encodeHeader({ clusterId, leaderTerm, mark }: SnapshotHeader): Bytes {
+  const writer = new ByteWriter();
   writer.byte(HEADER);
   writer.varint(VERSION);
   writer.fixed64(clusterId);
@@ -62,17 +62,19 @@ export function encodeHeader({ clusterId, leaderTerm, mark }: SnapshotHeader): B
     writer.varint(ids.length);
     for (const id of ids) writer.text(id);
   }
-  return finishChunk();
+  return finishChunk(writer);
 }
 
 export function encodeEnd(hash: Bytes): Bytes {
+  const writer = new ByteWriter();
   writer.byte(END);
   writer.raw(hash);
-  return finishChunk();
+  return finishChunk(writer);
 }
 
 /** The rows of all tables, in chunks of about `snapshotChunkBytes`; each chunk is one bounded read of the view. */
 export function* encodeRows(view: PinnedReader): Generator<Bytes, void, undefined> {
+  const writer = new ByteWriter();
   for (const [place, table] of TABLES.entries()) {
     let start: Bytes | undefined;
     for (;;) {
@@ -90,7 +92,7 @@ export function* encodeRows(view: PinnedReader): Generator<Bytes, void, undefine
         last = key;
         return true;
       });
-      const chunk = finishChunk();
+      const chunk = finishChunk(writer);
       if (last !== undefined) yield chunk;
       if (complete || last === undefined) break;
       start = successor(last);

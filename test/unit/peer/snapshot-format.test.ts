@@ -112,3 +112,11 @@ test("the end carries a hash of all chunks before", () => {
   const hash = new Uint8Array(createHash("sha256").update("chunks").digest());
   expect(decodeChunk(encodeEnd(hash))).toEqual({ kind: "end", hash });
 });
+
+test("a stream whose view is gone leaves nothing in those that follow", () => {
+  const view = backendOf([["key", utf8("a"), utf8("b")]]).pin();
+  const stream = encodeRows(view);
+  view.release();
+  expect(() => stream.next()).toThrow("released");
+  expect(decodeChunk(encodeHeader(header))).toEqual({ kind: "header", header });
+});
