@@ -67,11 +67,16 @@ export class Browser {
     return new Browser(child, socket, profile);
   }
 
-  /** Opens a page; `run` in it resolves only once `globalThis.loaded` is set. */
+  /**
+   * Opens a page; resolves once it has set `globalThis.loaded`. What a page runs before its
+   * navigation is through is lost with its first, blank document: so that comes first.
+   */
   async open(url: string): Promise<Page> {
-    const { targetId } = await this.send("Target.createTarget", { url });
+    const { targetId } = await this.send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await this.send("Target.attachToTarget", { targetId, flatten: true });
-    const page = new Page(this, { targetId: String(targetId), sessionId: String(sessionId) });
+    const ids = { targetId: String(targetId), sessionId: String(sessionId) };
+    await this.send("Page.navigate", { url }, ids.sessionId);
+    const page = new Page(this, ids);
     await page.run(`new Promise((resolve) => {
       const look = () => globalThis.loaded ? resolve() : setTimeout(look, 10);
       look();
