@@ -16,7 +16,8 @@ import type { FrameSocket } from "./frame-socket.ts";
 
 export interface MessageLinkOptions extends Pick<DialOptions, "identity" | "to" | "tls"> {
   readonly urls: readonly string[];
-  readonly onUnreachable: () => void;
+  /** These messages were dropped: there is no connection, or too much waits for it. */
+  readonly onUnsent: (messages: readonly Message[]) => void;
   readonly onUp: () => void;
   readonly onDown: (code: number, reason: string) => void;
 }
@@ -89,7 +90,7 @@ export class MessageLink {
     const link = this.#link;
     if (this.#closed) return;
     if (link === undefined || link.bufferedBytes > LIMITS.peerSendBufferBytesMax) {
-      return this.#options.onUnreachable();
+      return this.#options.onUnsent(messages);
     }
     for (const batch of messageBatches(messages)) link.send({ kind: "messages", messages: batch });
   }

@@ -147,7 +147,7 @@ export class WsPeerTransport implements PeerTransport {
       tls,
       to: BigInt(id),
       urls,
-      onUnreachable: () => this.inbox.unreachable(id),
+      onUnsent: (messages) => this.inbox.unreachable(id, messages),
       onUp: () => {
         lastReason = undefined;
         report("info", "connected to a peer", { peer: id });

@@ -88,7 +88,8 @@ export interface PeerInbox {
    * refused or broken.
    */
   snapshot(from: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void>;
-  unreachable(to: NodeId): void;
+  /** Messages to this member are lost; of `unsent` it is certain that they never left. */
+  unreachable(to: NodeId, unsent: readonly Message[]): void;
   /**
    * True once links of this member are to be refused, because it was removed from the cluster: the
    * transport tells it so. Asked at each new link, and of those that are there after `setPeers`.

@@ -167,7 +167,7 @@ class RunningPeer implements Peer {
       messages: (_from, messages) => this.#consensus.receive(messages),
       call: (_from, call) => this.#answer(call),
       snapshot: (from, _mark, chunks) => this.#snapshots.receive(from, chunks),
-      unreachable: (to) => this.#consensus.with((raft) => raft.reportUnreachable(to)),
+      unreachable: (to, unsent) => this.#consensus.unreachable(to, unsent),
       isRemoved: (from) => this.#membership.isRemoved(from),
       removed: (by) => this.#membership.removedBy(by),
     };

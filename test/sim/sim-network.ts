@@ -163,7 +163,7 @@ export class SimTransport implements PeerTransport {
   send(to: NodeId, messages: readonly Message[]): void {
     if (!this.#process.alive || !this.#peers.has(to)) return;
     if (this.#network.endpoint(to) === undefined) {
-      this.#process.after(1, () => this.inbox.unreachable(to));
+      this.#process.after(1, () => this.inbox.unreachable(to, messages));
       return;
     }
     for (const message of messages) this.#network.carryMessage(this.#id, to, message);

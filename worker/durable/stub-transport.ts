@@ -64,7 +64,7 @@ export class StubTransport implements PeerTransport {
     const waiting = this.#unsent.get(to) ?? 0;
     const stub = this.#stub(to);
     if (stub === undefined || waiting > LIMITS.peerSendBufferBytesMax) {
-      this.inbox.unreachable(to);
+      this.inbox.unreachable(to, messages);
       return;
     }
     for (const batch of messageBatches(messages)) {
@@ -185,7 +185,7 @@ export class StubTransport implements PeerTransport {
 
   #failed(to: NodeId, stub: PeerStub): void {
     if (this.#stubs.get(to) === stub) this.#stubs.delete(to);
-    if (!this.#closed) this.inbox.unreachable(to);
+    if (!this.#closed) this.inbox.unreachable(to, []);
   }
 }
 

@@ -209,6 +209,16 @@ export class Consensus {
     });
   }
 
+  /** Messages to a member are lost; proposals among those that never left are offered again. */
+  unreachable(to: NodeId, unsent: readonly Message[]): void {
+    this.with((raft) => {
+      raft.reportUnreachable(to);
+      for (const message of unsent) {
+        if (message.type === "propose") this.#proposals.unsent(message.entries, message.term);
+      }
+    });
+  }
+
   /** Does something with raft, and then what raft asks for. */
   with(action: (raft: RaftNode) => void): void {
     if (this.#stopped) return;
@@ -269,6 +279,7 @@ export class Consensus {
     this.#guard(() => {
       const now = this.#host.now();
       this.#raft.tick();
+      this.#proposals.offerUnsent();
       this.#proposals.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#changes.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#confirmations.sweep(this.#readIndex, now);

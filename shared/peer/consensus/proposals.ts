@@ -14,6 +14,9 @@
  *
  * The one thing that breaks this proof is a snapshot: entries that it brings aren't seen one by one.
  * What was under way when one was installed is never proposed again; it fails as unknown.
+ *
+ * Within a term a proposal is offered again only if the transport vouches that the message with it
+ * never left: the leader is one that this peer hasn't connected to yet.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
@@ -63,6 +66,8 @@ export class Proposals {
   readonly #proposer: Bytes;
   readonly #pending = new Map<number, Proposal>();
   #queue: Proposal[] = [];
+  /** Those whose message never left: they wait for the next tick, and perhaps a connection. */
+  #unsent: Proposal[] = [];
   /** The queue is worth offering: something is new in it, or a leader was found. */
   #due = false;
   /** Of the last entry that was applied. */
@@ -180,6 +185,25 @@ export class Proposals {
     this.#due = true;
   }
 
+  /** The message that forwarded these in `term` never left. */
+  unsent(entries: readonly ProposedEntry[], term: number): void {
+    for (const { data } of entries) {
+      const proposal = this.#pending.get(ownSequence(data, this.#proposer) ?? 0);
+      if (proposal?.takenIn !== term) continue;
+      proposal.takenIn = undefined;
+      this.#unsent.push(proposal);
+    }
+  }
+
+  /** At each tick: what wasn't sent is tried again. */
+  offerUnsent(): void {
+    if (this.#unsent.length === 0) return;
+    const waiting = this.#unsent.filter((each) => this.#pending.has(each.sequence));
+    this.#queue = [...waiting, ...this.#queue];
+    this.#unsent = [];
+    this.#due = true;
+  }
+
   /** The state was replaced by one with entries that were not applied one by one here. */
   stateReplaced(): void {
     for (const proposal of this.#pending.values()) {
@@ -205,6 +229,7 @@ export class Proposals {
   /** Fails everything: the peer stops. */
   failAll(code: ErrorCode): void {
     this.#queue = [];
+    this.#unsent = [];
     for (const proposal of this.#pending.values()) {
       this.#fail(proposal, rpcError(code, { outcome: outcomeOf(proposal) }));
     }

@@ -87,6 +87,28 @@ describe("proposals", () => {
     expect(raft.taken).toHaveLength(2);
   });
 
+  test("what was never sent is offered again at the next tick, if that term's leader was to have it", () => {
+    const { proposals, raft, outcomes, submit, settle } = setUp();
+    submit();
+    submit();
+    proposals.flush(raft);
+    proposals.unsent(raft.taken, 2);
+    proposals.offerUnsent();
+    expect(proposals.due).toBe(false);
+    settle(0);
+    proposals.unsent(raft.taken, 1);
+    expect(proposals.due).toBe(false);
+    proposals.offerUnsent();
+    proposals.flush(raft);
+    expect(raft.taken.slice(2)).toEqual(raft.taken.slice(1, 2));
+    proposals.unsent(raft.taken, 1);
+    proposals.sweep(1000, () => "timeout");
+    proposals.offerUnsent();
+    proposals.flush(raft);
+    expect(raft.taken).toHaveLength(3);
+    expect(outcomes).toEqual(["applied", "timeout: none"]);
+  });
+
   test("what a snapshot may have brought is never offered again", () => {
     const { proposals, raft, outcomes, submit } = setUp();
     submit();
@@ -98,6 +120,31 @@ describe("proposals", () => {
     expect(outcomes).toEqual(["timeoutDueToLeaderFail: unknown"]);
     expect(proposals.due).toBe(false);
   });
+});
+
+test.each([
+  ["never left: it is sent again, and the put succeeds soon, once", true],
+  ["may have arrived: it is not sent again, and times out", false],
+])("a forwarded put is lost, and %s", async (_what, certain) => {
+  const driven = await startDriven({ members: 3 });
+  const { cluster, settled } = driven;
+  const { nodeId: leader } = await driven.leader();
+  const follower = cluster.followers[0] as InProcessMember;
+  let losses = 0;
+  cluster.network.filter = (message) => {
+    if (message.type !== "propose" || losses === 3) return true;
+    losses += 1;
+    cluster.network.inboxOf(leader, follower.nodeId)?.unreachable(leader, certain ? [message] : []);
+    return false;
+  };
+  const error = await settled(put(follower, "key", "value").catch((reason: unknown) => reason));
+  if (certain) {
+    expect(losses).toBe(3);
+    expect((await settled(get(follower, "key"))).kvs[0]?.version).toBe(1);
+  } else {
+    expect(losses).toBe(1);
+    expect(error).toMatchObject({ code: "timeout", outcome: "unknown" });
+  }
 });
 
 describe("a leader that goes while a put is under way (3 members)", () => {

@@ -33,7 +33,7 @@ interface TestMember {
   readonly server: Server;
   readonly received: Message[];
   readonly batches: number[];
-  readonly unreachable: string[];
+  readonly unreachable: { readonly to: string; readonly unsent: readonly Message[] }[];
   readonly reports: string[];
   readonly inbox: Partial<PeerInbox>;
 }
@@ -70,7 +70,7 @@ async function startMember(identity: Identity, port = 0): Promise<TestMember> {
     call: (from, call) => member.inbox.call?.(from, call) ?? Promise.reject(new Error("none")),
     snapshot: (from, mark, chunks) =>
       member.inbox.snapshot?.(from, mark, chunks) ?? Promise.reject(new Error("none")),
-    unreachable: (to) => member.unreachable.push(to),
+    unreachable: (to, unsent) => member.unreachable.push({ to, unsent }),
     isRemoved: (from) => member.inbox.isRemoved?.(from) ?? false,
     removed: (by) => member.inbox.removed?.(by),
   };
@@ -140,9 +140,10 @@ describe("messages", () => {
   test("are dropped with a report while the member can't be reached", async () => {
     const a = await startMember({ id: 1n });
     a.transport.setPeers([{ id: "2", peerUrls: ["http://127.0.0.1:1"] }]);
-    a.transport.send("2", [heartbeat(1), heartbeat(2)]);
+    const unsent = [heartbeat(1), heartbeat(2)];
+    a.transport.send("2", unsent);
     expect(a.unreachable).toEqual([]);
-    await vi.waitFor(() => expect(a.unreachable).toEqual(["2"]), WAIT);
+    await vi.waitFor(() => expect(a.unreachable).toEqual([{ to: "2", unsent }]), WAIT);
     expect(a.transport.idleMilliseconds("2")).toBeUndefined();
   });
 
