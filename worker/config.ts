@@ -10,6 +10,7 @@ import type { ServerlessEnv } from "./durable/serverless-config.ts";
 import { platformOf } from "./platform.ts";
 import type { EdgePlatform } from "./platform.ts";
 import { JwtVerifier } from "./auth/jwt.ts";
+import { Hedges } from "./hedge.ts";
 import { RateLimiter } from "./rate-limit.ts";
 import { WriteLanes } from "../shared/client/write-lanes.ts";
 
@@ -56,6 +57,10 @@ export interface EdgeEnv extends ServerlessEnv {
   readonly QUORATE_ORIGINS?: string;
   /** Milliseconds within which every answer comes. */
   readonly QUORATE_TIMEOUT_MS?: string;
+  /**
+   * Milliseconds that a read waits at least before a second peer is asked too; "off": it never is.
+   */
+  readonly QUORATE_HEDGE_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
   readonly LEASE_HUB?: {
@@ -75,6 +80,8 @@ export interface EdgeConfig {
   readonly timeoutMilliseconds: number;
   readonly hubs: readonly string[];
   readonly platform: EdgePlatform;
+  /** Undefined: reads aren't hedged, or there is one peer only. */
+  readonly hedges: Hedges | undefined;
 }
 
 const known = new Map<string, EdgeConfig>();
@@ -86,7 +93,7 @@ const known = new Map<string, EdgeConfig>();
 export function configOf(env: EdgeEnv): EdgeConfig {
   const { QUORATE_PEERS, QUORATE_SECRET, QUORATE_ORIGINS, QUORATE_TIMEOUT_MS } = env;
   const { QUORATE_HUB_SHARDS, QUORATE_JWT_KEYS, QUORATE_JWT_ISSUER, QUORATE_JWT_AUDIENCE } = env;
-  const { QUORATE_RATE_PER_SECOND } = env;
+  const { QUORATE_RATE_PER_SECOND, QUORATE_HEDGE_MS } = env;
   const identity = JSON.stringify([
     QUORATE_PEERS,
     QUORATE_SECRET,
@@ -99,6 +106,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_JWT_ISSUER,
     QUORATE_JWT_AUDIENCE,
     QUORATE_RATE_PER_SECOND,
+    QUORATE_HEDGE_MS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -106,12 +114,14 @@ export function configOf(env: EdgeEnv): EdgeConfig {
   if (named.length === 0 && env.PEER === undefined) {
     throw misconfigured("QUORATE_PEERS names no peer: set it to http://host:2379,...");
   }
-  const peers = named.length > 0 ? named : voterUrls(serverlessOf(env));
+  const urls = named.length > 0 ? named : voterUrls(serverlessOf(env));
+  const peers = urls.map((url) => url.replace(/\/+$/, ""));
   const rate = numberOf("QUORATE_RATE_PER_SECOND", QUORATE_RATE_PER_SECOND, {
     usual: 0,
     max: 1_000_000,
   });
   const shards = numberOf("QUORATE_HUB_SHARDS", QUORATE_HUB_SHARDS, { usual: 1, max: 1024 });
+  const platform = platformOf(env);
   const config: EdgeConfig = {
     endpoints: new Endpoints(peers),
     lanes: new WriteLanes((count) => crypto.getRandomValues(new Uint8Array(count))),
@@ -131,13 +141,23 @@ export function configOf(env: EdgeEnv): EdgeConfig {
       usual: LIMITS.edgeTimeoutMilliseconds,
       max: LIMITS.edgeTimeoutMillisecondsMax,
     }),
-    platform: platformOf(env),
+    platform,
+    hedges: peers.length < 2 ? undefined : hedgesOf(QUORATE_HEDGE_MS, platform),
     hubs: Array.from({ length: shards }, (_, shard) => `leases:${shard}`),
   };
   // A deployment has one configuration; tests have a few. Nothing grows with requests.
   if (known.size >= 16) known.clear();
   known.set(identity, config);
   return config;
+}
+
+function hedgesOf(text: string | undefined, platform: EdgePlatform): Hedges | undefined {
+  if (text === "off") return undefined;
+  const floorMilliseconds = numberOf("QUORATE_HEDGE_MS", text, {
+    usual: LIMITS.hedgeFloorMilliseconds,
+    max: LIMITS.edgeTimeoutMillisecondsMax,
+  });
+  return new Hedges({ floorMilliseconds, now: () => platform.now() });
 }
 
 /** An empty setting is none. */

@@ -1,19 +1,22 @@
 /**
  * The edge's way to the peers, for the length of one request (no socket may outlive its request in
  * a Worker). Calls go by POST, on to the next peer whenever one fails: reads as they are, writes
- * under an identity, so that they apply once. Watches go over a WebSocket.
+ * under an identity, so that they apply once. A read that is late is asked of a second peer too
+ * (`hedge.ts`). Watches go over a WebSocket.
  */
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "../shared/client/caller.ts";
 import { LinkCaller } from "../shared/client/link-caller.ts";
 import type { CallerOptions } from "../shared/client/link-caller.ts";
 import type { ClientPlatform } from "../shared/client/platform.ts";
+import { postFrames } from "../shared/client/link-post.ts";
 import { PostCaller } from "../shared/client/post-caller.ts";
 import { KeySpace } from "../shared/client/keys.ts";
 import { LeaseKeeper } from "../shared/client/lease.ts";
 import { Store } from "../shared/client/store.ts";
 import { bytes } from "../shared/client/values.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
-import { rpcError } from "../shared/api/errors.ts";
+import { RpcError, rpcError } from "../shared/api/errors.ts";
+import { LIMITS } from "../shared/base/limits.ts";
 import type {
   LinkAnswer,
   LinkAnswerOf,
@@ -31,6 +34,7 @@ import type { Served } from "./served.ts";
 
 export class Upstream implements Caller {
   readonly platform: ClientPlatform;
+  readonly #config: EdgeConfig;
   readonly #options: CallerOptions;
   readonly #grant: Grant | undefined;
   readonly #posts: PostCaller;
@@ -39,9 +43,11 @@ export class Upstream implements Caller {
   served: Served | undefined;
   #welcome: LinkWelcome | undefined;
   #demandedCluster: bigint | undefined;
+  #hedgesLeft: number = LIMITS.hedgesPerRequestMax;
 
   /** `grant`: whose requests these are; undefined: nothing may be asked yet. */
   constructor(config: EdgeConfig, grant: Grant | undefined) {
+    this.#config = config;
     this.#grant = grant;
     this.platform = config.platform;
     this.#options = {
@@ -63,11 +69,14 @@ export class Upstream implements Caller {
     options: CallOptions = {},
   ): Promise<LinkAnswerOf<Method>> {
     if (this.#grant === undefined) throw rpcError("permissionDenied");
-    // Admitting keeps the method.
-    const admitted = admit(this.#grant, request as LinkRequest) as LinkRequestOf<Method>;
+    const admitted = admit(this.#grant, request as LinkRequest);
     let answer: LinkAnswerOf<Method>;
     try {
-      answer = await this.#posts.call(admitted, options);
+      // Admitting keeps the method.
+      const answered = isRange(admitted)
+        ? await this.#read(admitted, options)
+        : await this.#posts.call(admitted as LinkRequestOf<Method>, options);
+      answer = answered as LinkAnswerOf<Method>;
     } finally {
       this.#checkCluster();
     }
@@ -76,6 +85,59 @@ export class Upstream implements Caller {
     const age = answer.method === "range" ? ageMilliseconds : 0;
     if (this.#welcome !== undefined) this.served = servedBy(this.#welcome, header, age);
     return answer;
+  }
+
+  /** A read, of two peers if the first is late. */
+  async #read(request: Range, options: CallOptions): Promise<LinkAnswerOf<"range">> {
+    const { hedges, endpoints } = this.#config;
+    if (hedges === undefined || this.#hedgesLeft === 0) return this.#posts.call(request, options);
+    const { timeoutMilliseconds = this.#options.timeoutMilliseconds } = options;
+    const deadline = this.platform.now() + timeoutMilliseconds;
+    const asked = endpoints.current;
+    let welcome: LinkWelcome | undefined;
+    const { answer, by, losses } = await hedges.read({
+      signal: options.signal,
+      first: (signal) => this.#posts.call(request, { ...options, signal }),
+      second: async (signal) => {
+        this.#hedgesLeft -= 1;
+        const rest = Math.max(1, deadline - this.platform.now());
+        const how = { timeoutMilliseconds: rest, signal };
+        const other = await this.#askOnce(request, how);
+        ({ welcome } = other);
+        return other.answer;
+      },
+    });
+    if (by === "second") this.#welcome = welcome;
+    if (losses >= LIMITS.hedgeLossesMax) endpoints.leave(asked);
+    return answer;
+  }
+
+  /** One try at the peer after the one that is asked first. */
+  async #askOnce(
+    request: Range,
+    how: { readonly timeoutMilliseconds: number; readonly signal: AbortSignal },
+  ): Promise<{ answer: LinkAnswerOf<"range">; welcome: LinkWelcome | undefined }> {
+    const { platform, role, token } = this.#options;
+    const { peers, endpoints } = this.#config;
+    const position = peers.indexOf(endpoints.current);
+    const endpoint = peers[(position + 1) % peers.length] as string;
+    let welcome: LinkWelcome | undefined;
+    const timeoutMilliseconds = Math.ceil(how.timeoutMilliseconds);
+    const call = { timeoutMilliseconds, requireLeader: true, identity: undefined, request };
+    const replies = await postFrames(platform, endpoint, [{ kind: "call", id: 1, ...call }], {
+      ...how,
+      greeting: { role, token },
+      write: false,
+      heard: (heard) => {
+        welcome = heard;
+      },
+    });
+    for (const reply of replies) {
+      if (reply.kind === "result" && reply.answer.method === "range") {
+        return { answer: reply.answer, welcome };
+      }
+    }
+    throw new RpcError("unavailable", `${endpoint} left the call without an answer`);
   }
 
   /** Answers of another cluster are refused: the caller holds a revision of this one. */
@@ -99,6 +161,12 @@ export class Upstream implements Caller {
   close(): void {
     this.#link?.close();
   }
+}
+
+type Range = LinkRequestOf<"range">;
+
+function isRange(request: { readonly method: LinkMethod }): request is Range {
+  return request.method === "range";
 }
 
 /** The store over an upstream, with values as bytes. */

@@ -177,6 +177,22 @@ export const LIMITS = {
   /** The edge's deadline for an answer, and the longest that a caller may ask for. */
   edgeTimeoutMilliseconds: 5000,
   edgeTimeoutMillisecondsMax: 60_000,
+  /**
+   * Hedged reads: the least wait before a second peer is asked, unless configured; the wait while
+   * too few reads were seen; hedges for each read (a tenth more load at most), those saved up, and
+   * those of one request, whose subrequests are limited (50 on the smallest plan).
+   */
+  hedgeFloorMilliseconds: 30,
+  hedgeUnknownMilliseconds: 500,
+  hedgeShare: 0.1,
+  hedgeBurst: 10,
+  hedgesPerRequestMax: 4,
+  /** The reads that tell what is late, the share of them that isn't, and how often that is counted. */
+  hedgeSamples: 64,
+  hedgeQuantile: 0.95,
+  hedgeLearnEvery: 16,
+  /** Hedges in a row that a peer lost, after which others are asked first. */
+  hedgeLossesMax: 3,
   /** A bearer token, the prefixes that it may name for each permission, and clocks' difference. */
   jwtBytesMax: 8 * KIB,
   jwtPrefixesMax: 64,
