@@ -9,29 +9,22 @@ import type { MemberCommand } from "../../wire/command.ts";
 import type { PeerCall, PeerReply } from "../../wire/peer-call.ts";
 import type { CallContext, ClusterService, Member, MembersAnswer } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
+import { LeaderCalls, PATIENT } from "./leader-calls.ts";
 import type { MemberHealth } from "./member-health.ts";
 import { checkedPeerUrls, memberIdOf } from "./peer-urls.ts";
 import { checkAdd, checkPromote, checkRemove } from "./reconfig-checks.ts";
 
 type PromoteCall = Extract<PeerCall, { kind: "memberPromote" }>;
 
-/** Between two attempts to reach the leader. */
-const RETRY_MILLISECONDS = 50;
-
-const PATIENT: CallContext = {
-  timeoutMilliseconds: undefined,
-  requireLeader: false,
-  onCancel: () => {},
-};
-
 export class ClusterMembers implements ClusterService {
   readonly #context: ServiceContext;
   readonly #health: MemberHealth;
-  #stopped = false;
+  readonly #leader: LeaderCalls;
 
   constructor(context: ServiceContext, health: MemberHealth) {
     this.#context = context;
     this.#health = health;
+    this.#leader = new LeaderCalls(context);
   }
 
   memberList(options: { linearizable: boolean }, call: CallContext): Promise<MembersAnswer> {
@@ -80,13 +73,13 @@ export class ClusterMembers implements ClusterService {
     const deadline = host.now() + Math.min(limit, call.timeoutMilliseconds ?? limit);
     for (;;) {
       if (consensus.leadership.leads) return this.#promoteAsLeader(id, call);
-      const reply = await this.#askLeader({ kind: "memberPromote", member: id }, deadline);
+      const reply = await this.#leader.ask({ kind: "memberPromote", member: id }, deadline);
       if (reply?.kind === "memberPromote") {
         if (reply.refusal !== "") throw refusalOf(reply.refusal);
         // The leader has applied it; this member may not have.
         return this.memberList({ linearizable: true }, call);
       }
-      await this.#pause(deadline);
+      await this.#leader.pause(deadline);
     }
   }
 
@@ -108,7 +101,7 @@ export class ClusterMembers implements ClusterService {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#leader.stop();
   }
 
   get #members(): readonly Member[] {
@@ -157,27 +150,6 @@ export class ClusterMembers implements ClusterService {
       if (id !== 0n && members.member(id) === undefined && !members.isRemoved(id)) return id;
       time += 1000;
     }
-  }
-
-  /** Undefined: there was no answer; ask again, perhaps another one. */
-  async #askLeader(call: PromoteCall, deadline: number): Promise<PeerReply | undefined> {
-    const { consensus, host } = this.#context;
-    const { leader } = consensus.leadership;
-    if (leader === undefined) return undefined;
-    try {
-      return await host.transport.call(leader, call, Math.max(1, deadline - host.now()));
-    } catch {
-      return undefined;
-    }
-  }
-
-  async #pause(deadline: number): Promise<void> {
-    const { host } = this.#context;
-    if (this.#stopped) throw rpcError("stopped");
-    if (host.now() + RETRY_MILLISECONDS > deadline) throw rpcError("timeout");
-    await new Promise<void>((resolve) => {
-      host.schedule(RETRY_MILLISECONDS, resolve);
-    });
   }
 }
 

@@ -12,6 +12,7 @@ import type { LeaseCall, PeerReply } from "../../wire/peer-call.ts";
 import type { CallContext, Header, LeaseService } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
 import { headerOnly } from "./kv-service.ts";
+import { LeaderCalls, PATIENT } from "./leader-calls.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import type { Quota } from "./quota.ts";
 import { LEASE_COST_BYTES } from "./request-size.ts";
@@ -23,27 +24,19 @@ interface KeepAlive {
   reject(error: Error): void;
 }
 
-/** Between two attempts to reach a leader (etcd: 50 ms). */
-const RETRY_MILLISECONDS = 50;
-
-const PATIENT: CallContext = {
-  timeoutMilliseconds: undefined,
-  requireLeader: false,
-  onCancel: () => {},
-};
-
 export class ReplicatedLeases implements LeaseService {
   readonly #context: ServiceContext;
   readonly #keeper: LeaseKeeper;
   readonly #quota: Quota;
+  readonly #leader: LeaderCalls;
   /** Keepalives of this turn. */
   #batch: KeepAlive[] = [];
-  #stopped = false;
 
   constructor(context: ServiceContext, parts: { keeper: LeaseKeeper; quota: Quota }) {
     this.#context = context;
     this.#keeper = parts.keeper;
     this.#quota = parts.quota;
+    this.#leader = new LeaderCalls(context);
   }
 
   async grant(
@@ -76,7 +69,7 @@ export class ReplicatedLeases implements LeaseService {
   ): Promise<{ header: Header; ttlSeconds: readonly number[] }> {
     return new Promise((resolve, reject) => {
       this.#context.checkLeader(call);
-      if (this.#stopped) throw rpcError("stopped");
+      if (this.#leader.stopped) throw rpcError("stopped");
       const { host, consensus } = this.#context;
       if (this.#keeper.active) return this.#renewAsLeader(ids, call, { resolve, reject });
       const timeout = Math.min(
@@ -124,7 +117,7 @@ export class ReplicatedLeases implements LeaseService {
       if (lease === undefined) return { header: this.#context.header(), ...unknown };
       const reply = await this.#askLeader({ kind: "leaseRemaining", id: options.id }, deadline);
       if (reply?.kind !== "leaseRemaining") {
-        await this.#pause(deadline);
+        await this.#leader.pause(deadline);
         continue;
       }
       const left = reply.remainingMilliseconds;
@@ -157,7 +150,7 @@ export class ReplicatedLeases implements LeaseService {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#leader.stop();
     this.#failBatch(this.#batch, rpcError("stopped"));
     this.#batch = [];
   }
@@ -200,7 +193,7 @@ export class ReplicatedLeases implements LeaseService {
           }
           return;
         }
-        await this.#pause(deadline);
+        await this.#leader.pause(deadline);
       }
     } catch (error) {
       this.#failBatch(batch, error as Error);
@@ -208,26 +201,9 @@ export class ReplicatedLeases implements LeaseService {
   }
 
   /** This peer's own answer if it leads, else the leader's; undefined: there was none. */
-  async #askLeader(call: LeaseCall, deadline: number): Promise<PeerReply | undefined> {
-    const { consensus, host } = this.#context;
-    const { leader, leads } = consensus.leadership;
-    if (leads) return this.answer(call);
-    if (leader === undefined) return undefined;
-    const timeout = Math.max(1, deadline - host.now());
-    try {
-      return await host.transport.call(leader, call, timeout);
-    } catch {
-      return undefined; // Unreachable just now: asked again, perhaps of another leader.
-    }
-  }
-
-  async #pause(deadline: number): Promise<void> {
-    const { host } = this.#context;
-    if (this.#stopped) throw rpcError("stopped");
-    if (host.now() + RETRY_MILLISECONDS > deadline) throw rpcError("timeout");
-    await new Promise<void>((resolve) => {
-      host.schedule(RETRY_MILLISECONDS, resolve);
-    });
+  #askLeader(call: LeaseCall, deadline: number): Promise<PeerReply | undefined> {
+    const { leads } = this.#context.consensus.leadership;
+    return leads ? this.answer(call) : this.#leader.ask(call, deadline);
   }
 
   #failBatch(batch: readonly KeepAlive[], error: Error): void {
