@@ -2,7 +2,6 @@
  * `npm run bench`: Quorate against Debian's etcd on this machine, in one interleaved run. `--help` tells the options;
  * test/README.md tells what the figures mean. Ends with exit code 1 when a call failed or a check found a lost write.
  */
-import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { measureBigStore } from "./big-store.ts";
 import { compareCell, type Cell, type CellResult, type CompareOptions } from "./compare.ts";
@@ -21,6 +20,7 @@ import {
   type FloorRow,
   type IdleRow,
 } from "./report.ts";
+import { writeSection } from "./results-file.ts";
 import { SIDES, type Side } from "./sides.ts";
 
 const HELP = `npm run bench -- [options]
@@ -41,10 +41,9 @@ const HELP = `npm run bench -- [options]
   --keys N              of bigstore (1000000)
   --seed N              of keys and values; printed
   --quick               one round of one second, hardly warmed up, 100 clients unless --clients is given
-  --write               writes the tables to test/bench/RESULTS.md
+  --write               puts the tables into test/bench/RESULTS.md, in place of the last ones
 `;
 
-const RESULTS = new URL("RESULTS.md", import.meta.url);
 const IDLE_SECONDS = 10;
 /** A lone client's few hundred calls a second leave V8 this long with code that isn't compiled yet. */
 const WARMUP_MILLISECONDS = 2000;
@@ -192,13 +191,6 @@ function reportText(options: Options, tables: readonly string[]): string {
   return [`${machineLine()}.`, how, ...tables].join("\n\n");
 }
 
-/** Replaces what stands behind the marker of the file, and keeps the words before it. */
-function writeResults(text: string): void {
-  const marker = "<!-- npm run bench -- --write replaces everything below -->";
-  const [words] = readFileSync(RESULTS, "utf8").split(marker);
-  writeFileSync(RESULTS, `${words}${marker}\n\n${text}\n`);
-}
-
 async function main(): Promise<number> {
   const options = readOptions();
   if (options.help) {
@@ -218,7 +210,7 @@ async function main(): Promise<number> {
   ];
   const text = reportText(options, tables);
   console.log(`\n${text}`);
-  if (options.write) writeResults(text);
+  if (options.write) writeSection("npm run bench -- --write", text);
   const runs = results.flatMap((result) => [...result.rounds.values()].flat());
   const failed = floors.some(({ result }) => result.failed > 0);
   return failed || runs.some((run) => run.errors > 0) ? 1 : 0;
