@@ -29,6 +29,8 @@ export interface WatchListener {
 
 export interface WatchHandle {
   close(): void;
+  /** Asks how far the watch has come: an answer without events, once it has been shown all there is. */
+  progress?(): void;
 }
 
 export interface Caller {

@@ -148,6 +148,7 @@ export class LinkConnection {
         this.#queue({ kind: "watchClose", stream });
         this.#closeIfRetired();
       },
+      progress: () => this.#queue({ kind: "watchProgress", stream }),
     };
   }
 

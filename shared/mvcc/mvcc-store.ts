@@ -82,6 +82,10 @@ class BackendStore implements MvccStore, TransactionOwner {
     return this.#compactRevision;
   }
 
+  get watchFloor(): number {
+    return this.#compactRevision;
+  }
+
   get keysAlive(): number {
     return this.#keysAlive;
   }

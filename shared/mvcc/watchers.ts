@@ -37,6 +37,8 @@ export interface WatchSource {
   readonly reader: BackendReader;
   readonly revision: number;
   readonly compactRevision: number;
+  /** The first revision whose events are all in history; compaction's, except in a replica. */
+  readonly watchFloor: number;
 }
 
 class RegisteredWatcher implements Watcher {
@@ -190,14 +192,14 @@ export class Watchers implements WatchRegistry {
 
   /** Those of the next pass, and their window; the compacted ones are told and gone. */
   #pickLagging(): { watchers: RegisteredWatcher[]; window: Window } | undefined {
-    const { revision, compactRevision } = this.#source;
+    const { revision, watchFloor } = this.#source;
     const compacted: RegisteredWatcher[] = [];
     const watchers: RegisteredWatcher[] = [];
     let from = -1;
     const windowMax = LIMITS.watchRevisionsPerResponseMax;
     for (const watcher of this.#lagging) {
       const next = watcher.fromRevision;
-      if (next < compactRevision) {
+      if (next < watchFloor) {
         compacted.push(watcher);
         continue;
       }
@@ -208,7 +210,7 @@ export class Watchers implements WatchRegistry {
     }
     for (const watcher of compacted) {
       this.cancel(watcher);
-      watcher.options.sink.compacted(watcher, compactRevision);
+      watcher.options.sink.compacted(watcher, watchFloor);
     }
     if (watchers.length === 0) return undefined;
     return { watchers, window: { from, end: Math.min(from + windowMax, revision + 1) } };

@@ -32,6 +32,15 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "shared/api",
   ],
   "shared/client": ["shared/base", "shared/api", "shared/wire"],
+  "shared/replica": [
+    "shared/base",
+    "shared/backend",
+    "shared/mvcc",
+    "shared/wire",
+    "shared/api",
+    "shared/peer",
+    "shared/client",
+  ],
   "shared/testing": [
     "shared/base",
     "shared/raft",

@@ -141,9 +141,11 @@ export class SqlBackend implements Backend {
         consume(
           this.#sql.exec("UPDATE backend SET generation = ?, applied = ?", generation, index),
         );
+        const before = this.#tables;
         this.#tables = tables;
         this.#visibleIndex = index;
-        // Pins read the old tables, which nobody writes any more; they go at the next start.
+        // Pins read the old tables, which nobody writes any more; then they go at the next start.
+        if (this.#pins.size === 0) before.drop();
         this.#pins.clear();
         switched?.();
       },

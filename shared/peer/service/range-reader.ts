@@ -4,10 +4,18 @@
  */
 import { rpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { Cursor } from "../../mvcc/store.ts";
+import type { Cursor, MvccStore } from "../../mvcc/store.ts";
 import type { RangeQuery, RangeResult } from "../../mvcc/types.ts";
 import type { Host } from "../host.ts";
-import type { StateMachine } from "../state/state-machine.ts";
+
+/** What is read, of a peer or of a replica. */
+export interface ReadableState {
+  readonly store: Pick<MvccStore, "get" | "range" | "openRange">;
+  /** Another one: the state was replaced. */
+  readonly generation: number;
+}
+
+type Deferring = Pick<Host, "defer">;
 
 const STEP = { rows: LIMITS.stretchRowsMax, bytes: LIMITS.stretchBytesMax } as const;
 const NOTHING: RangeResult = { kvs: [], count: 0, more: false };
@@ -18,8 +26,8 @@ const NOTHING: RangeResult = { kvs: [], count: 0, more: false };
  */
 export function readRange(
   query: RangeQuery,
-  state: StateMachine,
-  host: Host,
+  state: ReadableState,
+  host: Deferring,
 ): RangeResult | Promise<RangeResult> {
   const { store } = state;
   if (isPlainPoint(query)) {
@@ -39,8 +47,8 @@ export function readRange(
 /** Steps a cursor to its end and closes it. Fails if the state is replaced in the meantime. */
 export function runCursor<Result>(
   cursor: Cursor<Result>,
-  state: StateMachine,
-  host: Host,
+  state: ReadableState,
+  host: Deferring,
 ): Result | Promise<Result> {
   if (cursor.advance(STEP)) return finish(cursor);
   const { generation } = state;

@@ -6,7 +6,7 @@ import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode } from "../../api/errors.ts";
 import { Prng } from "../../base/prng.ts";
 import type { CallContext, WatchService, WatchSink, WatchStream } from "../services.ts";
-import type { ServiceContext } from "./context.ts";
+import type { WatchContext } from "./watch-context.ts";
 import { PeerWatchStream } from "./watch-stream.ts";
 import type { StreamOwner } from "./watch-stream.ts";
 
@@ -17,14 +17,14 @@ const ELECTIONS_WITHOUT_LEADER = 3;
 const PROGRESS_MILLISECONDS_MIN = 100;
 
 export class WatchStreams implements WatchService, StreamOwner {
-  readonly context: ServiceContext;
+  readonly context: WatchContext;
   readonly #streams = new Set<PeerWatchStream>();
   readonly #prng: Prng;
   #cancelPass: (() => void) | undefined;
   #passPending = false;
   #stopped = false;
 
-  constructor(context: ServiceContext, seed: number) {
+  constructor(context: WatchContext, seed: number) {
     this.context = context;
     this.#prng = new Prng(seed);
   }

@@ -10,12 +10,12 @@ import { LIMITS } from "../../base/limits.ts";
 import { FIRST_KEY } from "../../mvcc/types.ts";
 import type { WatchBatch, Watcher, WatcherSink } from "../../mvcc/watch-registry.ts";
 import type { WatchCreate, WatchResponse, WatchSink, WatchStream } from "../services.ts";
-import type { ServiceContext } from "./context.ts";
+import type { WatchContext } from "./watch-context.ts";
 import { sharedEvents, splitEvents } from "./watch-events.ts";
 
 /** What a stream needs of the service that opened it. */
 export interface StreamOwner {
-  readonly context: ServiceContext;
+  readonly context: WatchContext;
   /** A watcher lags, or its sink has room again. */
   catchUpSoon(): void;
   closed(stream: PeerWatchStream): void;
