@@ -53,6 +53,8 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
   readonly #startedAt: number;
   #onCancel: (() => void) | undefined;
   #isOver = false;
+  /** With the keeper of deadlines; only if it has one. */
+  #ticket = 0;
 
   constructor(
     head: CallHead,
@@ -67,7 +69,7 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
     this.environment = door.environment;
     this.reader = new MessageReader(this, door.environment.messageBytesMax);
     this.#startedAt = door.environment.observer === undefined ? 0 : performance.now();
-    if (head.deadline !== Infinity) door.environment.deadlines.add(this);
+    if (head.deadline !== Infinity) this.#ticket = door.environment.deadlines.add(this);
     door.environment.observer?.started(head.info);
   }
 
@@ -231,7 +233,7 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
     this.#onCancel = undefined;
     this.reader.stop();
     const { deadlines, observer } = this.environment;
-    if (this.deadline !== Infinity) deadlines.delete(this);
+    if (this.deadline !== Infinity) deadlines.delete(this, this.#ticket);
     if (observer !== undefined) {
       observer.handled(this.info, { code, seconds: (performance.now() - this.#startedAt) / 1000 });
     }

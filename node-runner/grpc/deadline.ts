@@ -3,6 +3,7 @@
  * cheap: calls wait in slices of time, and one timer stands for the next slice that has calls.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
+import { RisingMap } from "../../shared/base/rising-map.ts";
 
 export interface Expiring {
   /** In milliseconds on the clock of `performance.now()`. */
@@ -32,24 +33,33 @@ export function parseTimeout(text: string): number | undefined {
 }
 
 export class Deadlines {
-  readonly #slices = new Map<number, Set<Expiring>>();
+  /** Calls by ticket, in slices by the time at which they end. */
+  readonly #slices = new Map<number, RisingMap<Expiring>>();
+  #ticket = 0;
   #timer: NodeJS.Timeout | undefined;
   /** The slice that the timer waits for. */
   #next = Infinity;
 
-  add(call: Expiring): void {
+  /** Returns the ticket that `delete` wants. */
+  add(call: Expiring): number {
     const slice = Math.ceil(call.deadline / SLICE);
-    const calls = this.#slices.get(slice);
-    if (calls === undefined) this.#slices.set(slice, new Set([call]));
-    else calls.add(call);
+    let calls = this.#slices.get(slice);
+    if (calls === undefined) {
+      calls = new RisingMap();
+      this.#slices.set(slice, calls);
+    }
+    this.#ticket += 1;
+    calls.add(this.#ticket, call);
     if (slice < this.#next) this.#wait(slice);
+    return this.#ticket;
   }
 
-  delete(call: Expiring): void {
+  /** The call has ended; no effect if its time was over. */
+  delete(call: Expiring, ticket: number): void {
     const slice = Math.ceil(call.deadline / SLICE);
     const calls = this.#slices.get(slice);
     if (calls === undefined) return;
-    calls.delete(call);
+    calls.delete(ticket);
     if (calls.size === 0) this.#slices.delete(slice);
   }
 
@@ -77,7 +87,7 @@ export class Deadlines {
         continue;
       }
       this.#slices.delete(slice);
-      for (const call of calls) call.expire();
+      for (const call of calls.values()) call.expire();
     }
     if (next < this.#next) this.#wait(next);
   }

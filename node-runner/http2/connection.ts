@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { LIMITS } from "../../shared/base/limits.ts";
+import { RisingMap } from "../../shared/base/rising-map.ts";
 import { FloodGuard } from "./flood-guard.ts";
 import { FrameReader, type FrameHeader, type FrameSink } from "./frame-reader.ts";
 import { HeaderBlock } from "./header-block.ts";
@@ -52,7 +53,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
   readonly #reader: FrameReader;
   readonly #decoder = new HeaderDecoder();
   readonly #guard = new FloodGuard();
-  readonly #streams = new Map<number, Http2Stream>();
+  readonly #streams = new RisingMap<Http2Stream>();
   readonly #recentResets = new Set<number>();
   #openHeaderBytes = 0;
   #heldBytes = 0;
@@ -272,7 +273,7 @@ export class Http2Connection implements FrameSink, StreamOwner {
       return this.#streamError(id, ERROR.protocol);
     }
     const stream = new Http2Stream(this, id, head);
-    this.#streams.set(id, stream);
+    this.#streams.add(id, stream);
     this.#openHeaderBytes += head.bytes;
     stream.listener = this.#options.onStream(stream, this);
     if (ends && !stream.isOver) stream.receiveEnd();

@@ -251,7 +251,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: "shared/peer/consensus/confirmations.ts",
         find: "    this.#joining.push({ owner, deadline });",
-        replace: `    const [underWay] = this.#rounds;
+        replace: `    const [underWay] = this.#rounds.values();
     if (underWay === undefined) this.#joining.push({ owner, deadline });
     else underWay.waiters = [...underWay.waiters, { owner, deadline }];`,
       },

@@ -6,6 +6,7 @@
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
+import { RisingMap } from "../../base/rising-map.ts";
 import type { ReadState, Refusal } from "../../raft/types.ts";
 
 export interface ConfirmationOwner {
@@ -41,9 +42,9 @@ const RETRY_MILLISECONDS = 500;
 export class Confirmations {
   /** Joined since the last round began. */
   #joining: Waiter[] = [];
-  /** Rounds under way, and the same by context. */
-  readonly #rounds = new Set<Round>();
-  readonly #byContext = new Map<number, Round>();
+  /** Rounds under way by their first context, and the same by all of their contexts. */
+  readonly #rounds = new RisingMap<Round>();
+  readonly #byContext = new RisingMap<Round>();
   /** Confirmed, not yet applied so far. */
   #confirmed: Confirmed[] = [];
   #context = 0;
@@ -59,7 +60,7 @@ export class Confirmations {
 
   get waitingCount(): number {
     let count = this.#joining.length;
-    for (const round of this.#rounds) count += round.waiters.length;
+    for (const round of this.#rounds.values()) count += round.waiters.length;
     for (const each of this.#confirmed) count += each.waiters.length;
     return count;
   }
@@ -83,7 +84,7 @@ export class Confirmations {
       asked: false,
     };
     this.#joining = [];
-    this.#rounds.add(round);
+    this.#rounds.add(this.#context + 1, round);
     this.#ask(round, readIndex, now);
   }
 
@@ -112,7 +113,7 @@ export class Confirmations {
    * asked now.
    */
   leaderChanged(readIndex: ReadIndex, now: number): void {
-    for (const round of this.#rounds) {
+    for (const round of this.#rounds.values()) {
       if (!round.asked) {
         this.#ask(round, readIndex, now);
         continue;
@@ -131,7 +132,7 @@ export class Confirmations {
       }))
       .filter((each) => each.waiters.length > 0);
     this.#joining = failOverdue(this.#joining, now, "timeout");
-    for (const round of this.#rounds) {
+    for (const round of this.#rounds.values()) {
       round.waiters = failOverdue(round.waiters, now, "timeout");
       if (round.waiters.length === 0) this.#forget(round);
       else if (round.askedAt + RETRY_MILLISECONDS <= now) this.#ask(round, readIndex, now);
@@ -141,7 +142,7 @@ export class Confirmations {
   failAll(code: ErrorCode): void {
     fail(this.#joining, code);
     this.#joining = [];
-    for (const round of this.#rounds) fail(round.waiters, code);
+    for (const round of this.#rounds.values()) fail(round.waiters, code);
     this.#rounds.clear();
     this.#byContext.clear();
     for (const each of this.#confirmed) fail(each.waiters, code);
@@ -156,13 +157,13 @@ export class Confirmations {
   #ask(round: Round, readIndex: ReadIndex, now: number): void {
     this.#context += 1;
     round.contexts.push(this.#context);
-    this.#byContext.set(this.#context, round);
+    this.#byContext.add(this.#context, round);
     round.askedAt = now;
     if (readIndex(this.#context) === undefined) round.asked = true;
   }
 
   #forget(round: Round): void {
-    this.#rounds.delete(round);
+    this.#rounds.delete(round.contexts[0] as number);
     for (const context of round.contexts) this.#byContext.delete(context);
   }
 }

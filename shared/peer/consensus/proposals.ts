@@ -22,6 +22,7 @@ import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { RisingMap } from "../../base/rising-map.ts";
 import type { Entry, ProposedEntry, Refusal } from "../../raft/types.ts";
 import { encodeCommand, ownSequence, proposerBytes } from "../../wire/command-codec.ts";
 import type { Command, WriteIdentity } from "../../wire/command.ts";
@@ -64,7 +65,7 @@ export interface ProposalOptions {
 export class Proposals {
   readonly #own: { readonly member: bigint; readonly incarnation: number };
   readonly #proposer: Bytes;
-  readonly #pending = new Map<number, Proposal>();
+  readonly #pending = new RisingMap<Proposal>();
   #queue: Proposal[] = [];
   /** Those whose message never left: they wait for the next tick, and perhaps a connection. */
   #unsent: Proposal[] = [];
@@ -114,7 +115,7 @@ export class Proposals {
       takenIn: undefined,
       mayBeApplied: false,
     };
-    this.#pending.set(sequence, proposal);
+    this.#pending.add(sequence, proposal);
     this.#queue.push(proposal);
     this.#due = true;
   }

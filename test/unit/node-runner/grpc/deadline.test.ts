@@ -26,15 +26,15 @@ describe("deadlines", () => {
       deadline: performance.now() + milliseconds,
       expire: () => expired.push(milliseconds),
     };
-    deadlines.add(call);
-    return call;
+    return { call, ticket: deadlines.add(call) };
   }
 
   test("expire in order and never early; a cleared one does not", () => {
     const deadlines = new Deadlines();
     const expired: number[] = [];
     for (const milliseconds of [500, 20, 100, 3000]) waiting(deadlines, milliseconds, expired);
-    deadlines.delete(waiting(deadlines, 50, expired));
+    const { call, ticket } = waiting(deadlines, 50, expired);
+    deadlines.delete(call, ticket);
     vi.advanceTimersByTime(19);
     expect(expired).toEqual([]);
     vi.advanceTimersByTime(100);
