@@ -201,6 +201,7 @@ function peerConfig(config: Config, identity: ClusterIdentity): PeerConfig {
     learnersMax: config.learnersMax,
     tickMilliseconds: config.heartbeatMilliseconds,
     electionTicks: Math.ceil(config.electionMilliseconds / config.heartbeatMilliseconds),
+    leaseReads: config.leaseReads,
     requestBytesMax: config.requestBytesMax,
     txnOpsMax: config.txnOpsMax,
     quotaBytes: config.quotaBytes === 0 ? LIMITS.quotaBytes : config.quotaBytes,

@@ -36,6 +36,7 @@ export interface Config extends TlsConfig, UpkeepSettings {
   readonly heartbeatMilliseconds: number;
   readonly electionMilliseconds: number;
   readonly initialElectionTickAdvance: boolean;
+  readonly leaseReads: boolean;
   readonly forceNewCluster: boolean;
   readonly strictReconfigCheck: boolean;
   readonly learnersMax: number;
@@ -240,6 +241,7 @@ function check(
     heartbeatMilliseconds,
     electionMilliseconds,
     initialElectionTickAdvance: values.boolean("initial-election-tick-advance"),
+    leaseReads: values.boolean("experimental-lease-reads"),
     forceNewCluster: values.boolean("force-new-cluster"),
     strictReconfigCheck: values.boolean("strict-reconfig-check"),
     learnersMax: values.integer("max-learners", { min: 0, max: 1000 }),

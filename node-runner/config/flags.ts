@@ -35,6 +35,12 @@ export const FLAGS: readonly Flag[] = [
   flag("heartbeat-interval", "milliseconds", String(LIMITS.tickMilliseconds), "Of the leader."),
   flag("election-timeout", "milliseconds", "1000", "Silence after which members elect anew."),
   flag("initial-election-tick-advance", "boolean", "true", "Elects sooner at start."),
+  flag(
+    "experimental-lease-reads",
+    "boolean",
+    "false",
+    "Reads without asking the other members; needs clocks of the same rate, within a tenth.",
+  ),
   flag("snapshot-count", "integer", String(LIMITS.compactLogEvery), "Entries between log cuts."),
   flag(
     "snapshot-catchup-entries",

@@ -32,6 +32,11 @@ export const LIMITS = {
   heartbeatTicks: 1,
   electionTicks: 10,
   /**
+   * Of leader leases: the part of any time by which two members' clocks may differ over it. Quartz
+   * is off by less than 0.0002, and a clock that is being slewed by NTP by 0.001.
+   */
+  clockDriftMax: 0.1,
+  /**
    * Bytes of entries in one append message: a follower's fsync covers one (etcd-io/raft:
    * MaxSizePerMsg).
    */

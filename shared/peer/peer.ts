@@ -39,6 +39,13 @@ export interface PeerConfig {
   readonly learnersMax: number;
   readonly tickMilliseconds: number;
   readonly electionTicks: number;
+  /**
+   * Serves linearizable reads under a leader's lease where it can, without a round, and keeps the
+   * promises that other leaders' leases rest on. All that is promised of reads then depends on the
+   * members' clocks: their rates differ by less than `LIMITS.clockDriftMax`, and none stands still
+   * while its machine goes on. Absent: no.
+   */
+  readonly leaseReads?: boolean | undefined;
   readonly requestBytesMax: number;
   readonly txnOpsMax: number;
   readonly quotaBytes: number;

@@ -7,6 +7,7 @@ import { assert, assertCount } from "../base/assert.ts";
 import { LIMITS } from "../base/limits.ts";
 import { Prng } from "../base/prng.ts";
 import { ForwardedReads } from "./forwarded-reads.ts";
+import { LeaderLease } from "./leader-lease.ts";
 import { Outbox } from "./outbox.ts";
 import { RaftLog } from "./raft-log.ts";
 import { ReadRounds } from "./read-rounds.ts";
@@ -39,6 +40,10 @@ export class Core {
   readonly reads = new ReadRounds(LIMITS.readsPendingMax);
   /** Follower: reads that its leader was asked about. */
   readonly forwardedReads: ForwardedReads;
+  /** Follower: its promise; leader: what it may conclude from those of others. */
+  readonly lease: LeaderLease;
+  /** Reads answered under a lease. */
+  leaseReads = 0;
   /** Answers that wait for the next `Ready`. */
   readStates: ReadState[] = [];
 
@@ -72,6 +77,11 @@ export class Core {
     this.tracker = new Tracker(config, config.membership, this.log.lastIndex);
     this.term = assertCount(hardState.term, "term");
     this.vote = hardState.vote;
+    assert(
+      config.leaderLease === undefined || (config.preVote && config.checkQuorum),
+      "a lease rests on pre-votes and quorum checks",
+    );
+    this.lease = new LeaderLease(config.leaderLease, config.electionTicks);
     this.#prng = new Prng(config.seed);
     this.forwardedReads = new ForwardedReads({
       salt: this.#prng.uint32(),
@@ -94,6 +104,11 @@ export class Core {
   /** A leader was heard of less than an election timeout ago (thesis section 4.2.3). */
   get hearsLeader(): boolean {
     return this.leader !== undefined && this.electionElapsed < this.config.electionTicks;
+  }
+
+  /** Asking is in vain: a leader is heard, or a promise to one in force. */
+  get refusesVotes(): boolean {
+    return (this.config.checkQuorum && this.hearsLeader) || this.lease.refusesVotes;
   }
 
   becomeFollower(term: number, leader: NodeId | undefined): void {
@@ -141,6 +156,7 @@ export class Core {
     this.heartbeatElapsed = 0;
     this.#drawTimeout();
     this.transferee = undefined;
+    this.lease.reset();
     this.termStart = 0;
     this.pendingMembershipIndex = 0;
     this.uncommittedBytes = 0;

@@ -20,6 +20,7 @@ export type CampaignReason = "timeout" | "transfer";
 /** Starts an election, unless this node can't lead now. */
 export function startElection(core: Core, reason: CampaignReason): void {
   if (core.role === "leader" || !core.promotable) return;
+  if (reason === "timeout" && core.lease.refusesVotes) return;
   // Its membership may be about to change: first apply what is committed (thesis section 4.1).
   if (hasUnappliedMembership(core)) return;
   if (core.config.preVote && reason === "timeout") {
@@ -67,7 +68,8 @@ function requestVotes(
 export function answerVoteRequest(core: Core, request: VoteRequest): void {
   const asksAhead = request.type === "preVote" && request.term > core.term;
   const free = core.vote === undefined && core.leader === undefined;
-  const mayVote = core.vote === request.from || free || asksAhead;
+  const promised = core.lease.refusesVotes && !request.transfer;
+  const mayVote = !promised && (core.vote === request.from || free || asksAhead);
   const granted = mayVote && core.log.isUpToDate(request.lastIndex, request.lastTerm);
   if (granted && request.type === "vote") {
     assert(request.term === core.term, "votes are given in the own term");

@@ -35,8 +35,19 @@ export function takeAppend(core: Core, append: Append): void {
 
 export function takeHeartbeat(core: Core, heartbeat: Heartbeat): void {
   core.log.commitTo(heartbeat.commit);
-  const { from, round } = heartbeat;
-  core.outbox.send({ type: "heartbeatReply", from: core.id, to: from, term: core.term, round });
+  const { from, round, sentAt } = heartbeat;
+  const promise =
+    sentAt === undefined
+      ? undefined
+      : { sentAt, promisedMilliseconds: core.lease.promisedMilliseconds };
+  core.outbox.send({
+    type: "heartbeatReply",
+    from: core.id,
+    to: from,
+    term: core.term,
+    round,
+    ...promise,
+  });
 }
 
 /** The snapshot's data are here: the host only passes this message on once they are. */

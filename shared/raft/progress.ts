@@ -32,6 +32,8 @@ export class Progress {
   nudged = false;
   /** Newest read round that this member has answered (thesis section 6.4). */
   round = 0;
+  /** Until then, by the leader's clock, it grants nobody a vote (`leader-lease.ts`). */
+  leasedUntil = 0;
   /** The greatest commit index that an append has told it. */
   #sentCommit = 0;
   /** `match` at the last heartbeat tick: unchanged while entries are under way means a loss. */
@@ -52,6 +54,7 @@ export class Progress {
     this.next = next;
     this.recentlyActive = false;
     this.round = 0;
+    this.leasedUntil = 0;
     this.#sentCommit = 0;
     this.#matchAtTick = match;
     this.#enter("probe");

@@ -22,6 +22,7 @@ import {
   broadcastHeartbeat,
   confirmReads,
   readRoundDue,
+  takePromise,
   takeReadAnswer,
 } from "./reading.ts";
 import {
@@ -83,12 +84,13 @@ class Raft implements RaftNode {
     this.#softState = { role: "follower", leader: undefined };
   }
 
-  tick(): void {
+  tick(now?: number): void {
+    if (this.#core.lease.ticked(now)) this.#core.tracker.forgetPromises();
     if (this.#core.role === "leader") this.#tickLeader();
     else this.#tickFollower();
   }
 
-  step(message: Message): void {
+  step(message: Message, now?: number): void {
     const core = this.#core;
     if (message.to !== core.id || message.from === core.id) return;
     switch (message.type) {
@@ -96,7 +98,7 @@ class Raft implements RaftNode {
       case "readIndex":
       case "readIndexReply":
       case "transferLeader":
-        this.#takeRequest(message);
+        this.#takeRequest(message, now);
         return;
       default:
     }
@@ -112,8 +114,8 @@ class Raft implements RaftNode {
     return propose(this.#core, entries);
   }
 
-  readIndex(context: number): Refusal | undefined {
-    return askRead(this.#core, context);
+  readIndex(context: number, now?: number): Refusal | undefined {
+    return askRead(this.#core, context, now);
   }
 
   campaign(): void {
@@ -206,7 +208,7 @@ class Raft implements RaftNode {
   }
 
   status(): RaftStatus {
-    const { id, role, term, leader, transferee, log, tracker } = this.#core;
+    const { id, role, term, leader, transferee, leaseReads, log, tracker } = this.#core;
     const progress = new Map<NodeId, FollowerProgress>();
     for (const each of role === "leader" ? tracker.progress.values() : []) {
       const { match, next, state, recentlyActive, learner } = each;
@@ -224,6 +226,7 @@ class Raft implements RaftNode {
       lastIndex,
       membership,
       transferee,
+      leaseReads,
       progress,
     };
   }
@@ -263,7 +266,7 @@ class Raft implements RaftNode {
     const core = this.#core;
     const { type } = message;
     if (type === "vote" || type === "preVote") {
-      if (core.config.checkQuorum && core.hearsLeader && !message.transfer) return false;
+      if (core.refusesVotes && !message.transfer) return false;
     }
     if (type === "preVote") return true;
     // A granted pre-vote names the term that this node asked about, not one that exists.
@@ -296,14 +299,14 @@ class Raft implements RaftNode {
     }
   }
 
-  #takeRequest(request: Request): void {
+  #takeRequest(request: Request, now: number | undefined): void {
     const core = this.#core;
     switch (request.type) {
       case "propose":
         this.#takeForwarded(request);
         return;
       case "readIndex":
-        askReadFor(core, request.from, request.context);
+        askReadFor(core, { from: request.from, context: request.context }, now);
         return;
       case "readIndexReply":
         takeReadAnswer(core, request.context, request.index);
@@ -363,6 +366,7 @@ class Raft implements RaftNode {
     assert(core.leader === undefined || core.leader === message.from, "one leader a term");
     core.leader = message.from;
     core.electionElapsed = 0;
+    core.lease.leaderHeard();
     if (message.type === "append") takeAppend(core, message);
     else if (message.type === "heartbeat") takeHeartbeat(core, message);
     else takeSnapshot(core, message);
@@ -374,6 +378,10 @@ class Raft implements RaftNode {
     if (progress === undefined) return;
     progress.heartbeatAnswered();
     core.replicationDue = true;
+    const { sentAt, promisedMilliseconds: milliseconds } = reply;
+    if (sentAt !== undefined && milliseconds !== undefined) {
+      takePromise(core, progress, { sentAt, milliseconds });
+    }
     if (reply.round <= progress.round || reply.round > core.reads.newest) return;
     progress.round = reply.round;
     confirmReads(core);

@@ -1,19 +1,21 @@
 /**
  * ReadIndex (thesis section 6.4): how a leader confirms reads, and how a follower asks its leader.
+ * Under a lease (`leader-lease.ts`) the leader answers at once.
  */
 import { assert } from "../base/assert.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Core } from "./core.ts";
+import type { Progress } from "./progress.ts";
 import type { PendingRead } from "./read-rounds.ts";
 import { sendHeartbeat } from "./replication.ts";
 import { isRetirement, retireWhenConfirmed } from "./retirement.ts";
-import type { NodeId, Refusal } from "./types.ts";
+import type { Refusal } from "./types.ts";
 
 /** Takes a read of this node's host. */
-export function askRead(core: Core, context: number): Refusal | undefined {
+export function askRead(core: Core, context: number, now: number | undefined): Refusal | undefined {
   assert(Number.isSafeInteger(context) && context > 0, `read context ${context}`);
   if (core.role === "leader") {
-    core.reads.add({ from: core.id, context });
+    takeRead(core, { from: core.id, context }, now);
     return undefined;
   }
   const { leader } = core;
@@ -29,8 +31,30 @@ export function askRead(core: Core, context: number): Refusal | undefined {
 }
 
 /** Takes a follower's read; one that reaches no leader is lost, and its host asks again. */
-export function askReadFor(core: Core, from: NodeId, context: number): void {
-  if (core.role === "leader") core.reads.add({ from, context });
+export function askReadFor(core: Core, read: PendingRead, now: number | undefined): void {
+  if (core.role === "leader") takeRead(core, read, now);
+}
+
+/** Answers at once under a lease; else the read waits for a round. */
+function takeRead(core: Core, read: PendingRead, now: number | undefined): void {
+  if (!hasLease(core, now)) return core.reads.add(read);
+  core.leaseReads += 1;
+  answer(core, read, core.log.commit);
+}
+
+/** True while nobody else can have been elected, and this leader knows all that is committed. */
+function hasLease(core: Core, now: number | undefined): boolean {
+  if (!core.committedInTerm || core.retirement !== "none") return false;
+  return core.lease.covers(now, core.tracker.leasedUntil());
+}
+
+/** What a heartbeat's answer promises. */
+export function takePromise(
+  core: Core,
+  progress: Progress,
+  promise: { readonly sentAt: number; readonly milliseconds: number },
+): void {
+  progress.leasedUntil = Math.max(progress.leasedUntil, core.lease.endOf(promise));
 }
 
 /** Takes the leader's answer. */

@@ -148,6 +148,7 @@ export function sendHeartbeat(core: Core, progress: Progress): void {
     term: core.term,
     commit: Math.min(progress.match, core.log.commit),
     round: core.reads.newest,
+    sentAt: core.lease.sentAt,
   });
 }
 

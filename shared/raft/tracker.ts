@@ -94,6 +94,15 @@ export class Tracker {
     return this.#reached((progress) => progress.round);
   }
 
+  /** Until when a quorum has promised to elect nobody else than this node, the leader. */
+  leasedUntil(): number {
+    return this.#reached(({ id, leasedUntil }) => (id === this.#id ? Infinity : leasedUntil));
+  }
+
+  forgetPromises(): void {
+    for (const each of this.#progress.values()) each.leasedUntil = 0;
+  }
+
   /** Has the leader heard from a quorum since the last check? It hears itself. */
   quorumActive(): boolean {
     const active = new Map<NodeId, boolean>();

@@ -27,6 +27,7 @@ export function transferLeader(core: Core, transferee: NodeId): Refusal | undefi
   }
   if (core.transferee === transferee) return undefined;
   core.transferee = transferee;
+  core.lease.forfeit();
   // From here on an election timeout is counted, after which the transfer is given up.
   core.electionElapsed = 0;
   core.replicationDue = true;

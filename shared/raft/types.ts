@@ -8,6 +8,7 @@
  * integers; index 0 is before the first entry.
  */
 import type { Bytes } from "../base/bytes.ts";
+import type { LeaderLeaseConfig } from "./leader-lease.ts";
 
 export type NodeId = string;
 
@@ -95,8 +96,17 @@ export type Message = Envelope &
          * Names the leader's newest confirmation round when this was sent; 0 when there was none.
          */
         readonly round: number;
+        /** Asks for a promise: when this was sent, or earlier, by the leader's clock. */
+        readonly sentAt?: number | undefined;
       }
-    | { readonly type: "heartbeatReply"; readonly round: number }
+    | {
+        readonly type: "heartbeatReply";
+        readonly round: number;
+        /** The heartbeat's, with the promise that it asked for (`leader-lease.ts`). */
+        readonly sentAt?: number | undefined;
+        /** Milliseconds for which the sender grants nobody a vote; absent: it promises nothing. */
+        readonly promisedMilliseconds?: number | undefined;
+      }
     | {
         readonly type: "vote" | "preVote";
         readonly lastIndex: number;
@@ -234,6 +244,8 @@ export interface RaftConfig {
   readonly applied: number;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  /** Reads under a leader's lease, and the promises they rest on; absent: neither. */
+  readonly leaderLease?: LeaderLeaseConfig | undefined;
   readonly appendBytesMax: number;
   readonly appendsInFlightMax: number;
   readonly appendBytesInFlightMax: number;
@@ -267,19 +279,25 @@ export interface RaftStatus {
   readonly lastIndex: number;
   readonly membership: Membership;
   readonly transferee: NodeId | undefined;
+  /** Reads that were answered under a lease, own and forwarded ones, since the start. */
+  readonly leaseReads: number;
   /** The leader's view of each member; empty elsewhere. */
   readonly progress: ReadonlyMap<NodeId, FollowerProgress>;
 }
 
-/** The core. Every method is synchronous; work for the host shows in `hasReady`. */
+/**
+ * The core. Every method is synchronous; work for the host shows in `hasReady`. `now` is the host's
+ * steady clock in milliseconds, read at this moment: with it, and `leaderLease` configured, a leader
+ * answers reads under its lease; without it none is.
+ */
 export interface RaftNode {
   /** One tick of the host's clock (`LIMITS.tickMilliseconds`). */
-  tick(): void;
+  tick(now?: number): void;
   /**
    * Takes a message of a peer. Messages of unknown nodes or older terms are dropped or answered as
    * the protocol says.
    */
-  step(message: Message): void;
+  step(message: Message, now?: number): void;
   /** The term as of now, which may be ahead of the last `Ready`. */
   readonly term: number;
   /**
@@ -291,9 +309,9 @@ export interface RaftNode {
    * Asks for a linearizable read point. The answer is a `ReadState` with this context, and is
    * confirmed by a round that began after this call; it may never come (leader loss): ask again
    * with a new context. `context` is positive and unique per node and start. A leader without a
-   * committed entry of its term postpones the round.
+   * committed entry of its term postpones the round; one with a lease needs none.
    */
-  readIndex(context: number): Refusal | undefined;
+  readIndex(context: number, now?: number): Refusal | undefined;
   /** Starts an election at once, ignoring the timeout (a single-member cluster at start; tests). */
   campaign(): void;
   /**

@@ -62,9 +62,13 @@ export class FieldReader {
     return this.#fields[this.#next - 1];
   }
 
+  get atEnd(): boolean {
+    return this.#next === this.#fields.length;
+  }
+
   /** No field may follow. */
   end(): void {
-    if (this.#next !== this.#fields.length) {
+    if (!this.atEnd) {
       throw new WireError(`${this.#name}: too many fields`);
     }
   }

@@ -4,7 +4,8 @@
  *
  *   1 append         [previousIndex, previousTerm, commit, entries]
  *   2 appendReply    [index, reject, hintIndex, hintTerm]
- *   3 heartbeat      [commit, round]            4 heartbeatReply   [round]
+ *   3 heartbeat      [commit, round] or, where leader leases are used, [commit, round, sentAt]
+ *   4 heartbeatReply [round] or [round, sentAt, promisedMilliseconds]
  *   5 vote           [lastIndex, lastTerm, transfer]  6 preVote    the same
  *   7 voteReply      [reject, commit, commitTerm]     8 preVoteReply the same
  *   9 snapshot       [index, term, voters, learners, votersOutgoing, learnersNext, autoLeave]
@@ -32,6 +33,9 @@ import { FieldReader } from "./field-reader.ts";
 
 /** What an entry takes beside its data, at most: two numbers in base 128, and the kind. */
 const ENTRY_OVERHEAD_BYTES = 8 + 1 + 8;
+/** The version of the cluster from which on heartbeats may ask for promises: all read the field. */
+export const LEADER_LEASE_SINCE = 2;
+
 /** What a message takes beside its entries, amply. */
 const MESSAGE_OVERHEAD_BYTES = 128;
 
@@ -77,9 +81,12 @@ export function messageToCbor(message: Message): unknown {
     case "appendReply":
       return [2, term, message.index, message.reject, message.hintIndex, message.hintTerm];
     case "heartbeat":
-      return [3, term, message.commit, message.round];
-    case "heartbeatReply":
-      return [4, term, message.round];
+      return [3, term, message.commit, message.round, ...present(message.sentAt)];
+    case "heartbeatReply": {
+      const { round, sentAt, promisedMilliseconds } = message;
+      if (sentAt === undefined || promisedMilliseconds === undefined) return [4, term, round];
+      return [4, term, round, sentAt, promisedMilliseconds];
+    }
     case "vote":
       return [5, term, message.lastIndex, message.lastTerm, message.transfer];
     case "preVote":
@@ -103,6 +110,10 @@ export function messageToCbor(message: Message): unknown {
     case "transferLeader":
       return [14, term, idToCbor(message.transferee)];
   }
+}
+
+function present(value: number | undefined): readonly number[] {
+  return value === undefined ? [] : [value];
 }
 
 /** Throws `WireError`, or `MalformedError` for entries. */
@@ -132,9 +143,17 @@ function readMessage(tag: number, fields: FieldReader, envelope: Envelope): Mess
       return { type: "appendReply", from, to, term, index, reject, hintIndex, hintTerm };
     }
     case 3:
-      return { type: "heartbeat", from, to, term, commit: fields.count(), round: fields.count() };
+      return {
+        ...{ type: "heartbeat", from, to, term, commit: fields.count(), round: fields.count() },
+        ...(fields.atEnd ? undefined : { sentAt: fields.count() }),
+      };
     case 4:
-      return { type: "heartbeatReply", from, to, term, round: fields.count() };
+      return {
+        ...{ type: "heartbeatReply", from, to, term, round: fields.count() },
+        ...(fields.atEnd
+          ? undefined
+          : { sentAt: fields.count(), promisedMilliseconds: fields.count() }),
+      };
     case 5:
     case 6: {
       const type = tag === 5 ? "vote" : "preVote";

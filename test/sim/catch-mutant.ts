@@ -27,6 +27,9 @@ export async function catchMutant(mutant: Mutant, workers?: number): Promise<Cau
   return { runs, seed, failure };
 }
 
-function* seedsOf({ seedsMax }: Mutant): Generator<SimulationOptions> {
-  for (let seed = 1; seed <= seedsMax; seed += 1) yield { seed };
+function* seedsOf(mutant: Mutant): Generator<SimulationOptions> {
+  const { seedsFrom = 1, seedsMax, leaseReads } = mutant;
+  for (let seed = seedsFrom; seed < seedsFrom + seedsMax; seed += 1) {
+    yield { seed, leaseReads: leaseReads === true ? 1 : 0 };
+  }
 }

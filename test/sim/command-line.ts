@@ -28,12 +28,14 @@ export function readCommandLine(args: readonly string[], fresh: number): Command
       leases: text,
       locks: text,
       watchers: text,
+      leaseReads: text,
       strikes: text,
       quiet: { type: "boolean", default: false },
     },
   });
   if (values.mutant !== undefined) mutantNamed(values.mutant);
   const { seed, minimize, time, clients, leases, locks, watchers, strikes } = values;
+  const { leaseReads } = values;
   const first = minimize ?? seed ?? values.from;
   const run: SimulationOptions = {
     seed: first === undefined ? fresh : count(first),
@@ -42,6 +44,7 @@ export function readCommandLine(args: readonly string[], fresh: number): Command
     ...(leases !== undefined && { leases: count(leases) }),
     ...(locks !== undefined && { locks: count(locks) }),
     ...(watchers !== undefined && { watchers: count(watchers) }),
+    ...(leaseReads !== undefined && { leaseReads: count(leaseReads) }),
     ...(strikes !== undefined && { strikes: strikes.split(",").filter(Boolean).map(count) }),
   };
   const single = seed === undefined ? "fresh" : "replay";

@@ -238,8 +238,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "shared/raft/reading.ts",
-        find: "core.reads.add({ from: core.id, context });",
-        replace: "core.readStates.push({ context, index: core.log.commit });",
+        find: "if (!hasLease(core, now)) return core.reads.add(read);",
+        replace: "",
       },
     ],
     seedsMax: 100,
@@ -269,6 +269,36 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     seedsMax: 20,
+  },
+
+  // Reads under a leader's lease.
+  {
+    name: "leaseFromTheAnswer",
+    breaks:
+      "a lease is counted from when the heartbeats' answers came, not from when they were sent",
+    edits: [
+      {
+        file: "shared/raft/leader-lease.ts",
+        find: "return sentAt + milliseconds * (1 - this.#config.driftMax);",
+        replace: "return (this.#tickedAt ?? 0) + milliseconds * (1 - this.#config.driftMax);",
+      },
+    ],
+    leaseReads: true,
+    seedsFrom: 90,
+    seedsMax: 250,
+  },
+  {
+    name: "leaseKeptInTransfer",
+    breaks: "a leader that hands over goes on reading under its lease",
+    edits: [
+      {
+        file: "shared/raft/transfer.ts",
+        find: "core.lease.forfeit();",
+        replace: "",
+      },
+    ],
+    leaseReads: true,
+    seedsMax: 100,
   },
 
   // Apply and snapshots.

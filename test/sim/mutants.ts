@@ -19,6 +19,10 @@ export interface Mutant {
   /** What is wrong with it. */
   readonly breaks: string;
   readonly edits: readonly Edit[];
+  /** The runs read under a leader's lease: it breaks that. */
+  readonly leaseReads?: true;
+  /** The first seed; 1 unless told. */
+  readonly seedsFrom?: number;
   /** So many seeds are enough to catch it. */
   readonly seedsMax: number;
 }

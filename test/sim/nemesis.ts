@@ -5,6 +5,7 @@
  */
 import type { Prng } from "../../shared/base/prng.ts";
 import type { Message, MessageType } from "../../shared/raft/types.ts";
+import { ANY_CALL } from "./observers.ts";
 import type { DiskPoint } from "./sim-backend.ts";
 import type { SimCluster, SimMember } from "./sim-cluster.ts";
 import type { NetworkQuality } from "./sim-network.ts";
@@ -15,6 +16,8 @@ const BETWEEN_MILLISECONDS = { low: 100, high: 2500 } as const;
 const DOWN_MILLISECONDS = { low: 50, high: 2500 } as const;
 /** Long enough for a successor, short enough for leases to outlast it. */
 const LEADER_AWAY_MILLISECONDS = { low: 1000, high: 5000 } as const;
+/** Below an election time-out, so that the leader stays. */
+const LATE_MILLISECONDS = { low: 400, high: 900 } as const;
 const CUT_MILLISECONDS = { low: 500, high: 5000 } as const;
 /** How often the network is bad from the start. */
 const BAD_FROM_THE_START = 0.4;
@@ -50,6 +53,8 @@ export interface NemesisParts {
   readonly cluster: SimCluster;
   /** Without them the members stay as they are. */
   readonly operators: Operators | undefined;
+  /** Leaders are told to hand over. */
+  readonly movesLeader: boolean;
   /** The numbers of the strikes that are done, instead of all. */
   readonly only: ReadonlySet<number> | undefined;
 }
@@ -64,13 +69,16 @@ export class Nemesis {
   #running = true;
   /** Who reaches this next crashes. */
   #ambush: Ambush | undefined;
+  /** The next leader that names its successor hears nothing from then on. */
+  #deafens = false;
 
-  constructor({ cluster, operators, only }: NemesisParts) {
+  constructor({ cluster, operators, movesLeader, only }: NemesisParts) {
     this.#cluster = cluster;
     this.#prng = cluster.world.prng.fork();
     this.#only = only;
     const changes = operators === undefined ? [] : this.#memberChanges(operators);
-    this.#faults = [...this.#allFaults(), ...changes];
+    const moves = movesLeader ? this.#leaderMoves() : [];
+    this.#faults = [...this.#allFaults(), ...changes, ...moves];
     cluster.sent = (message) => this.#sent(message);
     cluster.reached = (member, point) => this.#reached(member, point);
     if (this.#prng.chance(BAD_FROM_THE_START)) cluster.network.quality = anyQuality(this.#prng);
@@ -211,6 +219,48 @@ export class Nemesis {
     ];
   }
 
+  /** What is worst for a leader's lease. */
+  #leaderMoves(): readonly Fault[] {
+    return [
+      { name: "move the leader", weight: 8, strike: (_, member) => this.#moveLeader(member) },
+      {
+        name: "move the leader, who is deaf",
+        weight: 20,
+        strike: (prng, member) => {
+          this.#deafens = true;
+          this.#healLater(prng);
+          this.#moveLeader(member);
+        },
+      },
+      {
+        name: "late answers",
+        weight: 20,
+        strike: (prng, member) => this.#answerLate(prng, member),
+      },
+    ];
+  }
+
+  #moveLeader({ id }: SimMember): void {
+    const leader = this.#leader();
+    leader?.process?.enter(() => {
+      // Refused where the other one can't lead, or no answer in time.
+      leader.peer?.services.maintenance.moveLeader(id, ANY_CALL).catch(() => undefined);
+    });
+  }
+
+  /** What the leader hears is old, and then it isn't heard any more. */
+  #answerLate(prng: Prng, member: SimMember): void {
+    const { network, members, world } = this.#cluster;
+    const leader = this.#leader() ?? member;
+    const late = prng.between(LATE_MILLISECONDS.low, LATE_MILLISECONDS.high);
+    const others = members.filter((other) => other !== leader);
+    for (const { id } of others) network.slow(id.toString(), leader.id.toString(), late);
+    world.schedule(2 * late, () => {
+      for (const { id } of others) network.cut(leader.id.toString(), id.toString());
+      this.#healLater(prng);
+    });
+  }
+
   #strike(number: number, prng: Prng): void {
     const { world, members } = this.#cluster;
     const member = prng.pick(members);
@@ -231,6 +281,11 @@ export class Nemesis {
   }
 
   #sent(message: Message): void {
+    if (message.type === "timeoutNow" && this.#deafens) {
+      this.#deafens = false;
+      const { members, network } = this.#cluster;
+      for (const { id } of members) network.cut(id.toString(), message.from);
+    }
     if (message.type !== this.#ambush) return;
     if ("reject" in message && message.reject) return;
     const member = this.#cluster.members.find(({ id }) => id.toString() === message.from);

@@ -51,6 +51,7 @@ export interface ClusterOptions {
   readonly segmentBytes: number;
   readonly backendOrder: BackendOrder;
   readonly strictReconfigCheck: boolean;
+  readonly leaseReads: boolean;
 }
 
 export class SimCluster {
@@ -73,6 +74,8 @@ export class SimCluster {
   diskFaults = 0;
   /** Members that stopped because they were removed. */
   removals = 0;
+  /** Reads under a lease, of members that were started again since. */
+  #leaseReadsBefore = 0;
   readonly #options: ClusterOptions;
   readonly #founders: readonly PeerMember[];
   readonly #leaders = new Map<number, string>();
@@ -123,8 +126,15 @@ export class SimCluster {
     }
   }
 
+  /** Reads that were answered under a leader's lease. */
+  get leaseReads(): number {
+    const now = this.members.map(({ peer }) => peer?.raftStatus().leaseReads ?? 0);
+    return now.reduce((sum, each) => sum + each, this.#leaseReadsBefore);
+  }
+
   crash(member: SimMember): void {
     if (member.process === undefined) return;
+    this.#leaseReadsBefore += member.peer?.raftStatus().leaseReads ?? 0;
     this.world.note(`${member.name} crashes`);
     member.process.kill();
     member.disk.crash(this.world.prng);
@@ -275,6 +285,7 @@ export class SimCluster {
       learnersMax: 1,
       tickMilliseconds: TICK_MILLISECONDS,
       electionTicks: this.#options.electionTicks,
+      leaseReads: this.#options.leaseReads,
       requestBytesMax: 1_500_000,
       txnOpsMax: 128,
       quotaBytes: 2_000_000_000,

@@ -46,6 +46,8 @@ export class SimNetwork {
   readonly #endpoints = new Map<NodeId, Endpoint>();
   /** Directions that carry nothing, as "from>to". */
   readonly #cuts = new Set<string>();
+  /** Directions whose messages take so many milliseconds more. */
+  readonly #late = new Map<string, number>();
 
   constructor(world: World) {
     this.world = world;
@@ -67,8 +69,13 @@ export class SimNetwork {
     this.#cuts.add(`${from}>${to}`);
   }
 
+  slow(from: NodeId, to: NodeId, milliseconds: number): void {
+    this.#late.set(`${from}>${to}`, milliseconds);
+  }
+
   heal(): void {
     this.#cuts.clear();
+    this.#late.clear();
   }
 
   isCut(from: NodeId, to: NodeId): boolean {
@@ -84,7 +91,8 @@ export class SimNetwork {
   /** Carries one input to a member's process, if it arrives. */
   carry(from: NodeId, to: NodeId, deliver: (inbox: PeerInbox) => void): void {
     if (this.isCut(from, to) || this.world.prng.chance(this.quality.loss)) return;
-    this.world.schedule(this.delay(), () => {
+    const late = this.#late.get(`${from}>${to}`) ?? 0;
+    this.world.schedule(this.delay() + late, () => {
       const endpoint = this.endpoint(to);
       if (endpoint === undefined || this.isCut(from, to)) return;
       endpoint.process.enter(() => {

@@ -68,7 +68,15 @@ test(
     const sum = (name: string): number =>
       results.reduce((total, { figures }) => total + (figures[name] ?? 0), 0);
     // Faults that never happen would prove nothing.
-    for (const name of ["acknowledged", "unknown", "snapshots", "refusals", "diskFaults"]) {
+    const counted = [
+      "acknowledged",
+      "unknown",
+      "snapshots",
+      "refusals",
+      "diskFaults",
+      "leaseReads",
+    ];
+    for (const name of counted) {
       expect(sum(name), name).toBeGreaterThan(0);
     }
   },

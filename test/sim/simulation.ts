@@ -26,6 +26,8 @@ export interface SimulationOptions {
   readonly leases?: number;
   readonly locks?: number;
   readonly watchers?: number;
+  /** 1: reads under a leader's lease, and leaders that are told to hand over; a quarter of the seeds. */
+  readonly leaseReads?: number;
   /** The numbers of the nemesis' strikes that are done, instead of all. */
   readonly strikes?: readonly number[];
 }
@@ -61,6 +63,8 @@ export async function simulate(
 ): Promise<SimulationResult> {
   const world = new World(options.seed, print);
   const { prng } = world;
+  // Not drawn: what a run draws from its seed is the same with and without.
+  const leaseReads = (options.leaseReads ?? Number(options.seed % 4 === 1)) > 0;
   const cluster = new SimCluster(world, {
     size: prng.pick([1, 3, 3, 3, 5]),
     electionTicks: prng.pick([10, 10, 2]),
@@ -70,6 +74,7 @@ export async function simulate(
     segmentBytes: prng.pick([4096, 16_384, 65_536]),
     backendOrder: prng.pick(["behind the log", "ahead of the log"]),
     strictReconfigCheck: prng.chance(0.7),
+    leaseReads,
   });
   const history = new EventHistory(world);
   const clients = new Clients(cluster);
@@ -82,6 +87,7 @@ export async function simulate(
     cluster,
     only,
     operators: prng.chance(MEMBER_CHANGES) ? operators : undefined,
+    movesLeader: leaseReads,
   });
   history.seen = (events) => leases.seen(events);
   cluster.started = ({ name }, peer) => history.observe(cluster, name, peer);
@@ -247,6 +253,7 @@ function summary(
       snapshots: cluster.network.snapshots,
       events: world.events,
       searchSteps,
+      leaseReads: cluster.leaseReads,
     },
   };
 }

@@ -10,6 +10,8 @@ export interface ServerlessEnv {
   readonly QUORATE_VOTERS?: string;
   /** Milliseconds between heartbeats; elections take ten times as long. */
   readonly QUORATE_TICK_MS?: string;
+  /** Refused: leases rest on a clock that never stands still, which Durable Objects don't have. */
+  readonly QUORATE_LEASE_READS?: string;
 }
 
 export interface ServerlessConfig {
@@ -31,6 +33,12 @@ export function serverlessOf(env: ServerlessEnv): ServerlessConfig {
   const tickMilliseconds = Number(env.QUORATE_TICK_MS || String(TICK_MILLISECONDS));
   if (!Number.isInteger(tickMilliseconds) || tickMilliseconds < 10 || tickMilliseconds > 10_000) {
     throw new RpcError("failedPrecondition", "QUORATE_TICK_MS is a number from 10 to 10000");
+  }
+  if (env.QUORATE_LEASE_READS) {
+    throw new RpcError(
+      "failedPrecondition",
+      "QUORATE_LEASE_READS can't be had: Durable Objects have no clock that a lease may trust; their reads ask the other voters",
+    );
   }
   const cluster = env.QUORATE_CLUSTER || "quorate";
   if (!/^[\w.-]{1,100}$/.test(cluster)) {

@@ -13,6 +13,7 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Message, NodeId, RaftNode, Ready } from "../../raft/types.ts";
 import { encodeCommand, versionNeeded } from "../../wire/command-codec.ts";
 import { PEER_VERSION } from "../../wire/peer-codec.ts";
+import { LEADER_LEASE_SINCE } from "../../wire/raft-codec.ts";
 import type { Command, MemberCommand, WriteIdentity } from "../../wire/command.ts";
 import type { Host } from "../host.ts";
 import type { PeerConfig, PeerCounts } from "../peer.ts";
@@ -48,7 +49,12 @@ export interface ConsensusOptions {
   readonly sequenceOffset: number;
   readonly config: Pick<
     PeerConfig,
-    "version" | "tickMilliseconds" | "electionTicks" | "compactLogEvery" | "catchUpEntries"
+    | "version"
+    | "tickMilliseconds"
+    | "electionTicks"
+    | "leaseReads"
+    | "compactLogEvery"
+    | "catchUpEntries"
   >;
   readonly listener: ConsensusListener;
 }
@@ -67,7 +73,7 @@ export class Consensus {
   readonly #applier: Applier;
   readonly #view: LeaderView;
   readonly #durable = new DurableQueue();
-  readonly #readIndex = (context: number) => this.#raft.readIndex(context);
+  readonly #readIndex = (context: number) => this.#raft.readIndex(context, this.#leaseNow());
   #turnPending = false;
   #inTurn = false;
   #stopped = false;
@@ -205,7 +211,8 @@ export class Consensus {
    */
   receive(messages: readonly Message[]): void {
     this.with((raft) => {
-      for (const message of messages) if (message.type !== "snapshot") raft.step(message);
+      const now = this.#leaseNow();
+      for (const message of messages) if (message.type !== "snapshot") raft.step(message, now);
     });
   }
 
@@ -259,6 +266,12 @@ export class Consensus {
     return electionTicks * tickMilliseconds;
   }
 
+  /** The clock of a leader's lease; undefined: no reads by it, at least not yet. */
+  #leaseNow(): number | undefined {
+    if (this.#options.config.leaseReads !== true) return undefined;
+    return this.#state.members.version < LEADER_LEASE_SINCE ? undefined : this.#host.now();
+  }
+
   #deadline(now: number, timeoutMilliseconds: number | undefined): number {
     const own = this.requestMilliseconds;
     return now + (timeoutMilliseconds === undefined ? own : Math.min(own, timeoutMilliseconds));
@@ -278,7 +291,7 @@ export class Consensus {
     this.#cancelTick = this.#host.schedule(this.#options.config.tickMilliseconds, this.#tick);
     this.#guard(() => {
       const now = this.#host.now();
-      this.#raft.tick();
+      this.#raft.tick(this.#leaseNow());
       this.#proposals.offerUnsent();
       this.#proposals.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#changes.sweep(now, (startedAt) => this.#timeoutReason(startedAt));

@@ -121,6 +121,10 @@ export function openRaft(
       applied,
       preVote: true,
       checkQuorum: true,
+      leaderLease:
+        config.leaseReads === true
+          ? { tickMilliseconds: config.tickMilliseconds, driftMax: LIMITS.clockDriftMax }
+          : undefined,
       appendBytesMax: LIMITS.appendBytesMax,
       appendsInFlightMax: LIMITS.appendsInFlightMax,
       appendBytesInFlightMax: LIMITS.appendBytesInFlightMax,

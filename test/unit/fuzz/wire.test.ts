@@ -118,6 +118,7 @@ const messages: readonly Message[] = [
   { ...envelope, type: "append", previousIndex: 127, previousTerm: 3, commit: 100, entries },
   { ...envelope, type: "appendReply", index: 5, reject: true, hintIndex: 4, hintTerm: 2 },
   { ...envelope, type: "heartbeat", commit: 2 ** 33, round: 9 },
+  { ...envelope, type: "heartbeatReply", round: 3, sentAt: 2 ** 40, promisedMilliseconds: 891 },
   { ...envelope, type: "vote", lastIndex: 1, lastTerm: 2, transfer: true },
   { ...envelope, type: "voteReply", reject: false, commit: 7, commitTerm: 2 },
   { ...envelope, type: "snapshot", snapshot: { index: 70, term: 6, membership } },

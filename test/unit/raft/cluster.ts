@@ -76,6 +76,7 @@ export class Host {
   commands: string[];
   membership: Membership;
   readonly readStates: ReadState[] = [];
+  #clock: number;
   /** Durable: where the state machine starts again. */
   image: Image;
   /** Snapshots in messages that were handed to raft, until their Ready comes. */
@@ -89,6 +90,7 @@ export class Host {
   constructor(cluster: Cluster, id: NodeId, image: Image) {
     this.cluster = cluster;
     this.id = id;
+    this.#clock = 1000 * Number(id);
     this.image = image;
     this.store = new MemoryLogStore({ flush: "explicit" });
     this.commands = [];
@@ -143,7 +145,23 @@ export class Host {
 
   receive(parcel: Parcel): void {
     if (parcel.image !== undefined) this.#received.push(parcel.image);
-    this.raft.step(parcel.message);
+    this.raft.step(parcel.message, this.now);
+  }
+
+  /** A tick, and the time that it takes. */
+  tick(): void {
+    this.pass(this.cluster.tuning.leaderLease?.tickMilliseconds ?? 0);
+    this.raft.tick(this.now);
+  }
+
+  /** Time passes on its clock, whether or not it ticks. */
+  pass(milliseconds: number): void {
+    this.#clock += milliseconds;
+  }
+
+  /** Its steady clock, where leases are in use; its zero means nothing. */
+  get now(): number | undefined {
+    return this.cluster.tuning.leaderLease === undefined ? undefined : this.#clock;
   }
 
   imageNow(): Image {

@@ -35,9 +35,13 @@ function details(message: Message): string {
       if (!message.reject) return `, has ${message.index}`;
       return `, rejects ${message.index}, hint ${message.hintTerm}/${message.hintIndex}`;
     case "heartbeat":
-      return `, commit ${message.commit}${message.round > 0 ? `, round ${message.round}` : ""}`;
-    case "heartbeatReply":
-      return message.round > 0 ? `, round ${message.round}` : "";
+      return `, commit ${message.commit}${roundOf(message)}${sentAtOf(message)}`;
+    case "heartbeatReply": {
+      const { promisedMilliseconds } = message;
+      const promise =
+        promisedMilliseconds === undefined ? "" : `, promises ${promisedMilliseconds} ms`;
+      return `${roundOf(message)}${promise}${sentAtOf(message)}`;
+    }
     case "vote":
     case "preVote": {
       const reason = message.transfer ? ", transfer" : "";
@@ -63,6 +67,14 @@ function details(message: Message): string {
     default:
       return "";
   }
+}
+
+function roundOf({ round }: { readonly round: number }): string {
+  return round > 0 ? `, round ${round}` : "";
+}
+
+function sentAtOf({ sentAt }: { readonly sentAt?: number | undefined }): string {
+  return sentAt === undefined ? "" : `, sent at ${sentAt}`;
 }
 
 export function formatMembership(membership: Membership): string {

@@ -4,6 +4,8 @@
  *
  *   add-nodes 3 [learners=1] [pre-vote=no] [check-quorum=no] [election-ticks=10] [appends=2] ...
  *   add-node 4                        a node that knows nobody yet
+ *   add-nodes 3 lease-reads           every node has a clock: a tick takes 100 ms of it
+ *   pass 1 500                        time on this node's clock, without ticks
  *   campaign 1 | tick 1 [5] | transfer 1 to=2 | read 1 context=7
  *   propose 1 a b [size=100] | propose-membership 1 addVoter:4 remove:2 [explicit]
  *   process-ready 1                   takes one batch, writes it unflushed, sends, applies
@@ -121,7 +123,10 @@ export class TranscriptRunner {
         raft.campaign();
         return;
       case "tick":
-        for (let count = Number(words.words[1] ?? 1); count > 0; count -= 1) raft.tick();
+        for (let count = Number(words.words[1] ?? 1); count > 0; count -= 1) host.tick();
+        return;
+      case "pass":
+        host.pass(Number(words.word(1)));
         return;
       case "propose": {
         const size = words.number("size", 0);
@@ -136,7 +141,7 @@ export class TranscriptRunner {
         return;
       }
       case "read":
-        this.#answer(raft.readIndex(words.number("context", 0)));
+        this.#answer(raft.readIndex(words.number("context", 0), host.now));
         return;
       case "transfer":
         this.#answer(raft.transferLeader(words.option("to") ?? ""));
@@ -266,6 +271,9 @@ function makeCluster(command: Command): Cluster {
     "uncommitted-bytes": "uncommittedBytesMax",
     "committed-bytes": "committedBytesMax",
   } as const;
+  if (command.words.includes("lease-reads")) {
+    tuning.leaderLease = { tickMilliseconds: 100, driftMax: 0.1 };
+  }
   for (const [option, name] of Object.entries(numbers)) {
     if (command.option(option) !== undefined) tuning[name] = command.number(option, 0);
   }
@@ -299,7 +307,8 @@ function parseMessage(command: Command): Message {
     case "vote":
     case "preVote": {
       const type = command.word(0) === "vote" ? "vote" : "preVote";
-      return { ...envelope, type, lastTerm: term, lastIndex: index, transfer: false };
+      const transfer = command.words.includes("transfer");
+      return { ...envelope, type, lastTerm: term, lastIndex: index, transfer };
     }
     default:
       throw new Error(`step can't make a message of type ${command.word(0)}`);
