@@ -143,17 +143,9 @@ function readMessage(tag: number, fields: FieldReader, envelope: Envelope): Mess
       return { type: "appendReply", from, to, term, index, reject, hintIndex, hintTerm };
     }
     case 3:
-      return {
-        ...{ type: "heartbeat", from, to, term, commit: fields.count(), round: fields.count() },
-        ...(fields.atEnd ? undefined : { sentAt: fields.count() }),
-      };
+      return readHeartbeat(fields, envelope);
     case 4:
-      return {
-        ...{ type: "heartbeatReply", from, to, term, round: fields.count() },
-        ...(fields.atEnd
-          ? undefined
-          : { sentAt: fields.count(), promisedMilliseconds: fields.count() }),
-      };
+      return readHeartbeatReply(fields, envelope);
     case 5:
     case 6: {
       const type = tag === 5 ? "vote" : "preVote";
@@ -186,6 +178,19 @@ function readMessage(tag: number, fields: FieldReader, envelope: Envelope): Mess
     default:
       throw new WireError(`unknown message ${tag}`);
   }
+}
+
+function readHeartbeat(fields: FieldReader, envelope: Envelope): Message {
+  const plain = { type: "heartbeat", commit: fields.count(), round: fields.count() } as const;
+  if (fields.atEnd) return { ...envelope, ...plain };
+  return { ...envelope, ...plain, sentAt: fields.count() };
+}
+
+function readHeartbeatReply(fields: FieldReader, envelope: Envelope): Message {
+  const plain = { type: "heartbeatReply", round: fields.count() } as const;
+  if (fields.atEnd) return { ...envelope, ...plain };
+  const [sentAt, promisedMilliseconds] = [fields.count(), fields.count()];
+  return { ...envelope, ...plain, sentAt, promisedMilliseconds };
 }
 
 function readAppend(fields: FieldReader, { from, to, term }: Envelope): Message {
