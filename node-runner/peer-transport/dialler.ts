@@ -5,23 +5,11 @@
 import type { ConnectionOptions } from "node:tls";
 import { WebSocket } from "ws";
 import { LIMITS } from "../../shared/base/limits.ts";
+import { CLOSE, PEER_PATH } from "../../shared/peer/links/frame-link.ts";
+import type { PeerIdentity } from "../../shared/peer/links/hello-check.ts";
 import { PEER_VERSION, PEER_VERSION_MIN } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
-import { CLOSE, FrameSocket } from "./frame-socket.ts";
-
-export const PEER_PATH = "/raft";
-
-/** Who this member is, to the others. */
-export interface PeerIdentity {
-  readonly clusterId: bigint;
-  readonly memberId: bigint;
-  /** Random per start. */
-  readonly incarnation: number;
-  /** Known to all members, or empty. It is sent as it is: use TLS where others can listen. */
-  readonly secret: string;
-  /** The newest version that it speaks; `PEER_VERSION` unless told. */
-  readonly version?: number | undefined;
-}
+import { FrameSocket } from "./frame-socket.ts";
 
 export interface DialOptions {
   readonly identity: PeerIdentity;
@@ -31,7 +19,8 @@ export interface DialOptions {
   readonly purpose: PeerHello["purpose"];
   /** TLS options (`ca`, `cert`, `key`, ...) for `https:`, as of now. */
   readonly tls: () => ConnectionOptions;
-  readonly onReady: (link: FrameSocket) => void;
+  /** `version`: what the link speaks, as the listener chose it. */
+  readonly onReady: (link: FrameSocket, version: number) => void;
   readonly onFrame: (frame: PeerFrame) => void;
   /** Once, also when the connection never came to be. */
   readonly onClose: (code: number, reason: string) => void;
@@ -56,6 +45,8 @@ export function dial(options: DialOptions): () => void {
     maxPayload: LIMITS.frameBytesMax,
     handshakeTimeout: LIMITS.peerIdleMillisecondsMax,
     followRedirects: false,
+    // For doors that let nobody as far as the hello: the Worker before a member in a Durable Object.
+    headers: identity.secret === "" ? {} : { authorization: `Bearer ${identity.secret}` },
     // Masks protect web proxies from scripts in browsers; between members they would only cost time.
     generateMask: (mask) => mask.fill(0),
   });
@@ -88,7 +79,7 @@ export function dial(options: DialOptions): () => void {
             return link.close(CLOSE.protocol, "no welcome");
           }
           welcomed = true;
-          options.onReady(link);
+          options.onReady(link, frame.version);
         },
         onClose,
       },

@@ -4,24 +4,11 @@
  */
 import type { RawData, WebSocket } from "ws";
 import { LIMITS } from "../../shared/base/limits.ts";
+import { CLOSE } from "../../shared/peer/links/frame-link.ts";
+import type { FrameLink } from "../../shared/peer/links/frame-link.ts";
 import type { NodeId } from "../../shared/raft/types.ts";
 import { decodePeerFrame, encodePeerFrame } from "../../shared/wire/peer-codec.ts";
 import type { LinkEnds, PeerFrame } from "../../shared/wire/peer-codec.ts";
-
-/** Why a link was closed on purpose: WebSocket close codes of the private range. */
-export const CLOSE = {
-  malformed: 4000,
-  wrongCluster: 4001,
-  wrongMember: 4002,
-  wrongVersion: 4003,
-  wrongSecret: 4004,
-  /** A newer connection of the same member and purpose took over. */
-  replaced: 4005,
-  protocol: 4006,
-  /** The dialling member was removed from the cluster, for good. */
-  removed: 4007,
-  done: 1000,
-} as const;
 
 /** Milliseconds of a clock that never steps back. */
 export function monotonicNow(): number {
@@ -34,7 +21,7 @@ export interface FrameSocketEvents {
   onClose(code: number, reason: string): void;
 }
 
-export class FrameSocket {
+export class FrameSocket implements FrameLink {
   readonly #socket: WebSocket;
   readonly #events: FrameSocketEvents;
   readonly #timer: NodeJS.Timeout;

@@ -11,27 +11,20 @@ import { WebSocketServer } from "ws";
 import type { WebSocket } from "ws";
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { Host, PeerInbox } from "../../shared/peer/host.ts";
-import type { PeerCall } from "../../shared/wire/peer-call.ts";
-import { PEER_VERSION, PEER_VERSION_MIN } from "../../shared/wire/peer-codec.ts";
+import { CLOSE, PEER_PATH } from "../../shared/peer/links/frame-link.ts";
+import { checkHello, REMOVED } from "../../shared/peer/links/hello-check.ts";
+import type { PeerIdentity } from "../../shared/peer/links/hello-check.ts";
+import { LinkIntake } from "../../shared/peer/links/link-intake.ts";
+import { SnapshotReceiver } from "../../shared/peer/links/snapshot-receiver.ts";
+import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
 import { refuseUpgrade } from "../http/upgrade.ts";
-import type { PeerIdentity } from "./dialler.ts";
-import { PEER_PATH } from "./dialler.ts";
-import { CLOSE, FrameSocket } from "./frame-socket.ts";
-import { SnapshotReceiver } from "./snapshot-link.ts";
+import { FrameSocket } from "./frame-socket.ts";
 
 export interface PeerListenerOptions {
   readonly identity: PeerIdentity;
   readonly report: Host["report"];
   readonly inbox: () => PeerInbox;
-}
-
-const REMOVED = "the member has been permanently removed from the cluster";
-
-/** Refuses a hello: the close code and the reason. */
-interface HelloRefusal {
-  readonly code: number;
-  readonly reason: string;
 }
 
 export class PeerListener {
@@ -117,7 +110,7 @@ export class PeerListener {
     if (frame.kind !== "hello") return link.close(CLOSE.protocol, "no hello");
     const { hello } = frame;
     const removed = this.#options.inbox().isRemoved(hello.from.toString());
-    const refusal = checkHello(hello, identity, removed);
+    const refusal = checkHello(hello, identity, { removed, sameSecret });
     if (refusal !== undefined) {
       const { cluster, from, to } = hello;
       report("warn", `refused a peer: ${refusal.reason}`, { cluster, from, to });
@@ -146,29 +139,11 @@ export class PeerListener {
   }
 
   #takeMessages(link: FrameSocket, hello: PeerHello, receivers: Receivers): void {
-    const from = hello.from.toString();
-    let calls = 0;
-    const answer = async (id: number, call: PeerCall): Promise<void> => {
-      calls += 1;
-      try {
-        const reply = await this.#options.inbox().call(from, call);
-        link.send({ kind: "reply", id, reply });
-      } catch {
-        // The caller asks another member, or again.
-        link.send({ kind: "reply", id, reply: { kind: "refused", reason: "noConfirmation" } });
-      } finally {
-        calls -= 1;
-      }
-    };
+    const intake = new LinkIntake(link, hello.from.toString(), this.#options.inbox);
     receivers.onFrame = (frame) => {
-      if (frame.kind === "messages") {
-        return this.#options.inbox().messages(from, frame.messages);
-      }
-      if (frame.kind === "call" && calls < LIMITS.peerCallsMax) {
-        return void answer(frame.id, frame.call);
-      }
-      link.close(CLOSE.protocol, `a ${frame.kind} frame too many`);
+      if (!intake.receive(frame)) link.close(CLOSE.protocol, `a ${frame.kind} frame too many`);
     };
+    receivers.onClose = (reason) => intake.closed(reason);
   }
 
   #takeSnapshot(link: FrameSocket, hello: PeerHello, receivers: Receivers): void {
@@ -176,7 +151,10 @@ export class PeerListener {
     const receiver = new SnapshotReceiver(link, (mark, chunks) =>
       this.#options.inbox().snapshot(from, mark, chunks),
     );
-    receivers.onFrame = (frame) => receiver.receive(frame);
+    receivers.onFrame = (frame) => {
+      if (!receiver.receive(frame))
+        link.close(CLOSE.protocol, `a ${frame.kind} frame out of place`);
+    };
     receivers.onClose = (reason) => receiver.closed(reason);
   }
 }
@@ -185,30 +163,6 @@ export class PeerListener {
 interface Receivers {
   onFrame: ((frame: PeerFrame) => void) | undefined;
   onClose: ((reason: string) => void) | undefined;
-}
-
-function checkHello(
-  hello: PeerHello,
-  identity: PeerIdentity,
-  removed: boolean,
-): HelloRefusal | undefined {
-  if (!sameSecret(hello.secret, identity.secret)) {
-    return { code: CLOSE.wrongSecret, reason: "wrong secret" };
-  }
-  if (hello.cluster !== identity.clusterId) {
-    return { code: CLOSE.wrongCluster, reason: "cluster ID mismatch" };
-  }
-  if (hello.to !== identity.memberId) {
-    return { code: CLOSE.wrongMember, reason: "addressed to another member" };
-  }
-  if (hello.from === identity.memberId || hello.from === 0n) {
-    return { code: CLOSE.wrongMember, reason: "claims to be this member, or none" };
-  }
-  if (removed) return { code: CLOSE.removed, reason: REMOVED };
-  if (hello.version < PEER_VERSION_MIN || hello.versionMin > (identity.version ?? PEER_VERSION)) {
-    return { code: CLOSE.wrongVersion, reason: `no common version: ${hello.version}` };
-  }
-  return undefined;
 }
 
 /** Compares digests, so that neither content nor length shows in the time that it takes. */

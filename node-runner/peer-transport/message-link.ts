@@ -3,38 +3,42 @@
  * as long as the member is a peer. Messages are gathered and leave as one frame once the current callback is done;
  * while there is no connection, or when too much waits already, they are dropped and raft is told, for raft repeats
  * what still matters.
+ *
+ * A member in a Durable Object doesn't dial: what it has to say comes on this link, too.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
+import type { PeerInbox } from "../../shared/peer/host.ts";
+import { CLOSE } from "../../shared/peer/links/frame-link.ts";
+import { LinkIntake } from "../../shared/peer/links/link-intake.ts";
+import { WaitingCalls } from "../../shared/peer/links/waiting-calls.ts";
 import type { Message } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
 import type { PeerFrame } from "../../shared/wire/peer-codec.ts";
 import { messageBatches } from "../../shared/wire/raft-codec.ts";
 import { dial } from "./dialler.ts";
 import type { DialOptions } from "./dialler.ts";
-import { CLOSE } from "./frame-socket.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 
 export interface MessageLinkOptions extends Pick<DialOptions, "identity" | "to" | "tls"> {
   readonly urls: readonly string[];
   /** These messages were dropped: there is no connection, or too much waits for it. */
   readonly onUnsent: (messages: readonly Message[]) => void;
+  readonly inbox: () => PeerInbox;
   readonly onUp: () => void;
   readonly onDown: (code: number, reason: string) => void;
 }
 
-interface WaitingCall {
-  readonly resolve: (reply: PeerReply) => void;
-  readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
 export class MessageLink {
   readonly #options: MessageLinkOptions;
-  readonly #calls = new Map<number, WaitingCall>();
+  readonly #calls = new WaitingCalls((milliseconds, callback) => {
+    const timer = setTimeout(callback, milliseconds);
+    return () => clearTimeout(timer);
+  });
   #urls: readonly string[];
   #attempts = 0;
-  #nextCall = 1;
   #link: FrameSocket | undefined;
+  #intake: LinkIntake | undefined;
+  #version: number | undefined;
   #giveUp: (() => void) | undefined;
   #redial: NodeJS.Timeout | undefined;
   #closed = false;
@@ -55,6 +59,11 @@ export class MessageLink {
     return this.#link?.lastReceived;
   }
 
+  /** What the link speaks; undefined: there is none. */
+  get version(): number | undefined {
+    return this.#version;
+  }
+
   send(messages: readonly Message[]): void {
     if (messages.length === 0) return;
     if (this.#waiting.length === 0) queueMicrotask(() => this.#flush());
@@ -62,26 +71,16 @@ export class MessageLink {
   }
 
   call(call: PeerCall, timeoutMilliseconds: number): Promise<PeerReply> {
-    return new Promise((resolve, reject) => {
-      const link = this.#link;
-      if (link === undefined) return reject(new Error("the member is not connected"));
-      if (this.#calls.size >= LIMITS.peerCallsMax) return reject(new Error("too many calls"));
-      const id = this.#nextCall;
-      this.#nextCall += 1;
-      const timer = setTimeout(() => {
-        this.#calls.delete(id);
-        reject(new Error("the member did not answer in time"));
-      }, timeoutMilliseconds);
-      this.#calls.set(id, { resolve, reject, timer });
-      link.send({ kind: "call", id, call });
-    });
+    const link = this.#link;
+    if (link === undefined) return Promise.reject(new Error("the member is not connected"));
+    return this.#calls.call(link, call, timeoutMilliseconds);
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#redial);
     this.#giveUp?.();
-    this.#rejectCalls("the link was closed");
+    this.#calls.rejectAll("the link was closed");
   }
 
   #flush(): void {
@@ -102,8 +101,10 @@ export class MessageLink {
       ...this.#options,
       url,
       purpose: "messages",
-      onReady: (link) => {
+      onReady: (link, version) => {
         this.#link = link;
+        this.#intake = new LinkIntake(link, this.#options.to.toString(), this.#options.inbox);
+        this.#version = version;
         this.#attempts = 0;
         this.#options.onUp();
       },
@@ -114,7 +115,9 @@ export class MessageLink {
 
   #down(code: number, reason: string): void {
     this.#link = undefined;
-    this.#rejectCalls("the connection was lost");
+    this.#version = undefined;
+    this.#intake?.closed(reason);
+    this.#calls.rejectAll("the connection was lost");
     if (this.#closed) return;
     this.#options.onDown(code, reason);
     const pause = Math.min(
@@ -126,21 +129,9 @@ export class MessageLink {
   }
 
   #receive(frame: PeerFrame): void {
-    if (frame.kind !== "reply") {
-      return this.#link?.close(CLOSE.protocol, `a ${frame.kind} frame on an outgoing link`);
+    if (frame.kind === "reply") return this.#calls.receive(frame);
+    if (this.#intake?.receive(frame) !== true) {
+      this.#link?.close(CLOSE.protocol, `a ${frame.kind} frame on an outgoing link`);
     }
-    const waiting = this.#calls.get(frame.id);
-    if (waiting === undefined) return; // It came too late.
-    this.#calls.delete(frame.id);
-    clearTimeout(waiting.timer);
-    waiting.resolve(frame.reply);
-  }
-
-  #rejectCalls(reason: string): void {
-    for (const { reject, timer } of this.#calls.values()) {
-      clearTimeout(timer);
-      reject(new Error(reason));
-    }
-    this.#calls.clear();
   }
 }

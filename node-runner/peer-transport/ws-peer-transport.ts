@@ -1,7 +1,8 @@
 /**
  * `PeerTransport` over WebSocket. Each member dials every other member's advertised peer URL and sends only on
  * connections that it dialled (so that a proxy can cut one direction); replies to a call come back on the connection
- * on which it was asked. A pair has up to four connections: messages and snapshots, each way.
+ * on which it was asked, and so does all that a member in a Durable Object has to say, as it doesn't dial. A pair has
+ * up to four connections: messages and snapshots, each way.
  *
  * Promises: `send` never blocks, keeps the order per destination and bounds what waits; a connection that is dead in
  * either direction is found by pings and replaced; input from others closes at most their connection.
@@ -11,10 +12,11 @@ import type { Duplex } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { Host, PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
+import { CLOSE } from "../../shared/peer/links/frame-link.ts";
+import type { PeerIdentity } from "../../shared/peer/links/hello-check.ts";
 import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
-import type { PeerIdentity } from "./dialler.ts";
-import { CLOSE, monotonicNow } from "./frame-socket.ts";
+import { monotonicNow } from "./frame-socket.ts";
 import { PeerListener } from "./listener.ts";
 import { MessageLink } from "./message-link.ts";
 import { sendSnapshot } from "./snapshot-link.ts";
@@ -126,7 +128,8 @@ export class WsPeerTransport implements PeerTransport {
   }
 
   versionOf(id: NodeId): number | undefined {
-    return this.#listener.versionOf(BigInt(id));
+    // A member in a Durable Object doesn't dial: what its link speaks is what both do.
+    return this.#listener.versionOf(BigInt(id)) ?? this.#destinations.get(id)?.link.version;
   }
 
   /** Ends all connections; nothing is received any more. */
@@ -148,6 +151,7 @@ export class WsPeerTransport implements PeerTransport {
       to: BigInt(id),
       urls,
       onUnsent: (messages) => this.inbox.unreachable(id, messages),
+      inbox: () => this.inbox,
       onUp: () => {
         lastReason = undefined;
         report("info", "connected to a peer", { peer: id });

@@ -159,6 +159,9 @@ class RunningPeer implements Peer {
 
   #answer(call: PeerCall): Promise<PeerReply> {
     if (call.kind === "memberPromote") return this.#cluster.answer(call);
+    if (call.kind === "members") {
+      return Promise.resolve({ kind: "members", members: this.#state.members.members });
+    }
     return call.kind === "hashKv" ? this.#corruption.answer(call) : this.#leases.answer(call);
   }
 

@@ -12,7 +12,17 @@ export type PeerCall =
   /** Only the leader knows how far a learner is. Answered once the change is applied or refused. */
   | { readonly kind: "memberPromote"; readonly member: bigint }
   /** The receiver's HashKV at this revision; it waits a moment if it is behind. */
-  | { readonly kind: "hashKv"; readonly revision: number };
+  | { readonly kind: "hashKv"; readonly revision: number }
+  /** Who is who, as the receiver knows it: asked by a member that joins. */
+  | { readonly kind: "members" };
+
+/** A member, as a joining one is told. */
+export interface ToldMember {
+  readonly id: bigint;
+  /** Empty until it has started for the first time. */
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+}
 
 /** What the leader's lease keeper answers. */
 export type LeaseCall = Extract<PeerCall, { readonly kind: "leaseRenew" | "leaseRemaining" }>;
@@ -35,5 +45,6 @@ export type PeerReply =
           }
         | undefined;
     }
+  | { readonly kind: "members"; readonly members: readonly ToldMember[] }
   /** The receiver doesn't lead, or can't tell: ask another, or later. */
   | { readonly kind: "refused"; readonly reason: "notLeader" | "noConfirmation" };

@@ -8,11 +8,12 @@
  *   5 ping      [number]                6 pong    [number]
  *   7 snapshot  [index, term, ...membership]      8 chunk  [bytes]     9 end  []
  *  10 taken     [chunks]: so many more chunks were consumed, the sender may go on
- *  11 installed []                     12 refused [reason]
+ *  11 installed []                     12 refused [reason]: by either end, the transfer is over
  *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining                   [2, member] memberPromote
- *         [3, revision] hashKv
+ *         [3, revision] hashKv        [4] members
  *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
  *         [3, refusal] memberPromote  [4, hash, revision (0: none), compacted revision + 1] hashKv
+ *         [5, [[id, name, [peer URL...]]...]] members
  *
  * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
  * changed layout gets a new version.
@@ -22,10 +23,10 @@ import { MalformedError } from "../base/byte-reader.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Message, NodeId, SnapshotMark } from "../raft/types.ts";
-import { countOf, encodeInt64, int64Of } from "./cbor-fields.ts";
+import { countOf, encodeInt64, int64Of, textOfField } from "./cbor-fields.ts";
 import { decodeCbor, encodeCbor, WireError } from "./cbor.ts";
 import { FieldReader } from "./field-reader.ts";
-import type { PeerCall, PeerReply } from "./peer-call.ts";
+import type { PeerCall, PeerReply, ToldMember } from "./peer-call.ts";
 import { membershipToCbor, messageFromCbor, messageToCbor, readMembership } from "./raft-codec.ts";
 
 /**
@@ -194,6 +195,8 @@ function callToCbor(call: PeerCall): unknown {
       return [2, encodeInt64(call.member)];
     case "hashKv":
       return [3, call.revision];
+    case "members":
+      return [4];
   }
 }
 
@@ -215,6 +218,8 @@ function readCallOf(tag: number, fields: FieldReader): PeerCall {
       return { kind: "memberPromote", member: fields.id() };
     case 3:
       return { kind: "hashKv", revision: fields.count() };
+    case 4:
+      return { kind: "members" };
     default:
       throw new WireError(`unknown call ${tag}`);
   }
@@ -234,6 +239,10 @@ function replyToCbor(reply: PeerReply): unknown {
       if (reply.result === undefined) return [4, 0, 0, 0];
       const { hash, hashRevision, compactRevision } = reply.result;
       return [4, hash, hashRevision, compactRevision + 1];
+    }
+    case "members": {
+      const told = reply.members.map(({ id, name, peerUrls }) => [encodeInt64(id), name, peerUrls]);
+      return [5, told];
     }
   }
 }
@@ -269,7 +278,17 @@ function readReplyOf(tag: number, fields: FieldReader): PeerReply {
       if (hashRevision === 0) return { kind: "hashKv", result: undefined };
       return { kind: "hashKv", result: { hash, hashRevision, compactRevision: above - 1 } };
     }
+    case 5:
+      return { kind: "members", members: fields.list(readToldMember) };
     default:
       throw new WireError(`unknown reply ${tag}`);
   }
+}
+
+function readToldMember(value: unknown): ToldMember {
+  const fields = new FieldReader(value, "member");
+  const [id, name] = [fields.id(), fields.text()];
+  const peerUrls = fields.list((url) => textOfField(url, "a peer URL"));
+  fields.end();
+  return { id, name, peerUrls };
 }

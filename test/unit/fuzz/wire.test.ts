@@ -134,6 +134,11 @@ const frames: readonly PeerFrame[] = [
   { kind: "call", id: 3, call: { kind: "leaseRenew", ids: [-1n, 5n] } },
   { kind: "reply", id: 3, reply: { kind: "leaseRenew", ttlSeconds: [0, 9_000_000_000] } },
   { kind: "reply", id: 4, reply: { kind: "leaseRemaining", remainingMilliseconds: -1.5 } },
+  {
+    kind: "reply",
+    id: 6,
+    reply: { kind: "members", members: [{ id: 3n, name: "m1", peerUrls: ["https://a:1"] }] },
+  },
   { kind: "snapshot", mark: { index: 9, term: 2, membership } },
   { kind: "chunk", bytes: utf8("rows") },
   { kind: "refused", reason: "hash mismatch" },

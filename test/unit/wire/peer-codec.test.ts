@@ -70,6 +70,18 @@ const frames: readonly PeerFrame[] = [
   { kind: "call", id: 3, call: { kind: "leaseRenew", ids: [-1n, 5n, 2n ** 63n - 1n] } },
   { kind: "call", id: 4, call: { kind: "leaseRemaining", id: 7n } },
   { kind: "call", id: 5, call: { kind: "memberPromote", member: 2n ** 64n - 1n } },
+  { kind: "call", id: 6, call: { kind: "members" } },
+  {
+    kind: "reply",
+    id: 6,
+    reply: {
+      kind: "members",
+      members: [
+        { id: 2n ** 64n - 1n, name: "m1", peerUrls: ["https://a:1", "https://b:2"] },
+        { id: 3n, name: "", peerUrls: [] },
+      ],
+    },
+  },
   { kind: "reply", id: 5, reply: { kind: "memberPromote", refusal: "" } },
   { kind: "reply", id: 6, reply: { kind: "memberPromote", refusal: "not yet" } },
   { kind: "reply", id: 3, reply: { kind: "leaseRenew", ttlSeconds: [0, 9_000_000_000] } },
