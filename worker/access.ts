@@ -21,7 +21,7 @@ import { HttpError } from "./problem.ts";
 export async function grantOf(request: Request, config: EdgeConfig): Promise<Grant | undefined> {
   checkOrigin(request, config);
   if (config.secret === undefined && config.tokens === undefined) {
-    checkLoopback(request);
+    checkLoopback(request, "QUORATE_SECRET");
     return EVERYTHING;
   }
   const shown = shownBy(request);
@@ -65,11 +65,12 @@ export function socketToken(request: Request): string | undefined {
   return /^Bearer, *(\S+)$/.exec(protocols)?.[1];
 }
 
-function checkLoopback(request: Request): void {
+/** `setting`: the secret that isn't set. Throws 403. */
+export function checkLoopback(request: Request, setting: string): void {
   const { hostname } = new URL(request.url);
   const address = request.headers.get("cf-connecting-ip");
   if (isLoopback(hostname) && (address === null || isLoopback(address))) return;
-  const text = "without a configured secret the edge serves loopback only: set QUORATE_SECRET";
+  const text = `without a configured secret the edge serves loopback only: set ${setting}`;
   throw new HttpError(403, text);
 }
 

@@ -12,6 +12,8 @@ import { grantOf, isListed } from "./access.ts";
 import type { Grant } from "./auth/grant.ts";
 import { configOf } from "./config.ts";
 import type { EdgeConfig, EdgeEnv } from "./config.ts";
+import { PEER_PATH } from "../shared/peer/links/frame-link.ts";
+import { serveMember } from "./member-route.ts";
 import { openApi } from "./openapi.ts";
 import { HttpError, problemResponse } from "./problem.ts";
 import { tooManyRequests } from "./rate-limit.ts";
@@ -86,6 +88,8 @@ const CORS_HEADERS = {
 
 export function createApp(): Hono<AppTypes> {
   const app = new Hono<AppTypes>();
+  // Members of the cluster are no callers of the edge: they have an admission of their own.
+  app.get(PEER_PATH, (context) => serveMember(context.req.raw, context.env));
   app.use(async (context, next) => {
     const config = configOf(context.env);
     const origin = context.req.header("origin");

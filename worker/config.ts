@@ -5,6 +5,7 @@
 import { RpcError } from "../shared/api/errors.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import { Endpoints } from "../shared/client/endpoints.ts";
+import { hostedMembers, hostedUrl } from "./durable/hosted-members.ts";
 import { serverlessOf, voterUrls } from "./durable/serverless-config.ts";
 import type { ServerlessEnv } from "./durable/serverless-config.ts";
 import { platformOf } from "./platform.ts";
@@ -102,6 +103,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_HUB_SHARDS,
     env.QUORATE_CLUSTER,
     env.QUORATE_VOTERS,
+    env.QUORATE_MEMBERS,
     QUORATE_JWT_KEYS,
     QUORATE_JWT_ISSUER,
     QUORATE_JWT_AUDIENCE,
@@ -114,7 +116,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
   if (named.length === 0 && env.PEER === undefined) {
     throw misconfigured("QUORATE_PEERS names no peer: set it to http://host:2379,...");
   }
-  const urls = named.length > 0 ? named : voterUrls(serverlessOf(env));
+  const urls = named.length > 0 ? named : peersOfThisWorker(env);
   const peers = urls.map((url) => url.replace(/\/+$/, ""));
   const rate = numberOf("QUORATE_RATE_PER_SECOND", QUORATE_RATE_PER_SECOND, {
     usual: 0,
@@ -158,6 +160,13 @@ function hedgesOf(text: string | undefined, platform: EdgePlatform): Hedges | un
     max: LIMITS.edgeTimeoutMillisecondsMax,
   });
   return new Hedges({ floorMilliseconds, now: () => platform.now() });
+}
+
+/** Those that are Durable Objects of its own. */
+function peersOfThisWorker(env: EdgeEnv): string[] {
+  const hosted = hostedMembers(env);
+  if (hosted.length === 0) return voterUrls(serverlessOf(env));
+  return hosted.map(({ name }) => hostedUrl(name));
 }
 
 /** An empty setting is none. */

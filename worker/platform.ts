@@ -5,6 +5,7 @@
 import { fetcherPlatform } from "../shared/client/fetcher.ts";
 import { defaultPlatform } from "../shared/client/platform.ts";
 import type { ClientPlatform } from "../shared/client/platform.ts";
+import { hostedObjectOf } from "./durable/hosted-members.ts";
 import { voterNameOf, type ServerlessEnv } from "./durable/serverless-config.ts";
 
 /** A fetch as the whole edge uses it, beside what the client needs. */
@@ -23,10 +24,10 @@ function sharedPlatform(): ClientPlatform {
 export function platformOf(env: ServerlessEnv): EdgePlatform {
   const platform = sharedPlatform();
   const request = (url: string, init: RequestInit): Promise<Response> => {
-    const voter = voterNameOf(url);
-    if (voter === undefined) return fetch(url, init);
+    const object = objectAt(url);
+    if (object === undefined) return fetch(url, init);
     if (env.PEER === undefined) throw new TypeError("the binding PEER is missing");
-    return env.PEER.getByName(voter).fetch(url, init);
+    return env.PEER.getByName(object).fetch(url, init);
   };
   const stubs = fetcherPlatform({ fetch: request });
   return {
@@ -34,6 +35,11 @@ export function platformOf(env: ServerlessEnv): EdgePlatform {
     request,
     fetch: request,
     openSocket: (url) =>
-      voterNameOf(url) === undefined ? platform.openSocket(url) : stubs.openSocket(url),
+      objectAt(url) === undefined ? platform.openSocket(url) : stubs.openSocket(url),
   };
+}
+
+/** The name of the object that a URL leads to; undefined: it is an address. */
+function objectAt(url: string): string | undefined {
+  return voterNameOf(url) ?? hostedObjectOf(url);
 }

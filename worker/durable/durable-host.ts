@@ -4,15 +4,14 @@
  * than that, are never on here.
  */
 import { createHash } from "node:crypto";
-import type { Host, LogLevel } from "../../shared/peer/host.ts";
-import type { StubTransport } from "./stub-transport.ts";
+import type { Host, LogLevel, PeerTransport } from "../../shared/peer/host.ts";
 import { SqlBackend } from "./sql-backend.ts";
 import { SqlLogStore } from "./sql-log-store.ts";
 import type { Sql } from "./sql.ts";
 
 export interface DurableHostOptions {
   readonly sql: Sql;
-  readonly transport: StubTransport;
+  readonly transport: PeerTransport;
   readonly now: () => number;
   readonly report: (
     level: LogLevel,

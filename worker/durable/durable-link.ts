@@ -10,12 +10,12 @@ import { WireError } from "../../shared/wire/cbor.ts";
 import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { readBody } from "../params.ts";
 import { HttpError, problemResponse } from "../problem.ts";
-import type { PeerNode } from "./peer-node.ts";
+import type { ServedPeer } from "./peer-node.ts";
 
 /** How often a link that reads slowly is looked at again. */
 const SLOW_LOOK_MILLISECONDS = 50;
 
-export async function serveDurableLink(node: PeerNode, request: Request): Promise<Response> {
+export async function serveDurableLink(node: ServedPeer, request: Request): Promise<Response> {
   try {
     if (!new URL(request.url).pathname.endsWith("/link")) {
       throw new HttpError(
@@ -30,7 +30,7 @@ export async function serveDurableLink(node: PeerNode, request: Request): Promis
   }
 }
 
-const optionsOf = ({ clusterId, memberId }: PeerNode) => ({
+const optionsOf = ({ clusterId, memberId }: ServedPeer) => ({
   clusterId,
   memberId,
   accepts: () => true,
@@ -38,7 +38,7 @@ const optionsOf = ({ clusterId, memberId }: PeerNode) => ({
 
 const defer = (callback: () => void): void => void setTimeout(callback, 0);
 
-async function exchange(node: PeerNode, body: Bytes): Promise<Response> {
+async function exchange(node: ServedPeer, body: Bytes): Promise<Response> {
   const options = { ...optionsOf(node), defer };
   try {
     const batches = await exchangeLink(node.peer.services, body, options).answer;
@@ -51,7 +51,7 @@ async function exchange(node: PeerNode, body: Bytes): Promise<Response> {
   }
 }
 
-function upgrade(node: PeerNode): Response {
+function upgrade(node: ServedPeer): Response {
   const { 0: client, 1: server } = new WebSocketPair();
   server.binaryType = "arraybuffer";
   server.accept();

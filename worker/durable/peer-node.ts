@@ -3,7 +3,7 @@
  * it in workerd, and tests run it on Node, two incarnations of one member included.
  */
 import { LIMITS } from "../../shared/base/limits.ts";
-import type { Peer } from "../../shared/peer/peer.ts";
+import type { Peer, PeerConfig } from "../../shared/peer/peer.ts";
 import type { LogLevel } from "../../shared/peer/host.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import { createDurableHost, steadyNow } from "./durable-host.ts";
@@ -29,11 +29,15 @@ export interface PeerNodeOptions {
   readonly onFatal: (error: Error) => void;
 }
 
-export interface PeerNode {
+/** A peer that runs, as its doors see it. */
+export interface ServedPeer {
   readonly clusterId: bigint;
   readonly memberId: bigint;
   readonly peer: Peer;
   readonly fence: Fence;
+}
+
+export interface PeerNode extends ServedPeer {
   /** What the other members call. */
   readonly receiver: PeerStub;
 }
@@ -44,6 +48,20 @@ const PROGRESS_NOTIFY_MILLISECONDS = 600_000;
 /** Log entries between cuts, and kept behind: fewer than on Node, as all of it is paid for. */
 const COMPACT_LOG_EVERY = 2000;
 const CATCH_UP_ENTRIES = 1000;
+
+/** What all peers in Durable Objects have in common. */
+export const DURABLE_CONFIG = {
+  forceNewCluster: false,
+  strictReconfigCheck: true,
+  learnersMax: LIMITS.learnersMax,
+  electionTicks: LIMITS.electionTicks,
+  requestBytesMax: DURABLE_REQUEST_BYTES_MAX,
+  txnOpsMax: LIMITS.txnOpsMax,
+  quotaBytes: LIMITS.quotaBytes,
+  compactLogEvery: COMPACT_LOG_EVERY,
+  catchUpEntries: CATCH_UP_ENTRIES,
+  progressNotifyMilliseconds: PROGRESS_NOTIFY_MILLISECONDS,
+} as const satisfies Partial<PeerConfig>;
 
 export function startPeerNode(options: PeerNodeOptions): PeerNode {
   const { sql, voters, name } = options;
@@ -70,17 +88,8 @@ export function startPeerNode(options: PeerNodeOptions): PeerNode {
     clientUrls: own.peerUrls,
     bootstrapMembers: voters.members,
     joinThrough: [],
-    forceNewCluster: false,
-    strictReconfigCheck: true,
-    learnersMax: 1,
     tickMilliseconds: options.tickMilliseconds,
-    electionTicks: LIMITS.electionTicks,
-    requestBytesMax: DURABLE_REQUEST_BYTES_MAX,
-    txnOpsMax: LIMITS.txnOpsMax,
-    quotaBytes: LIMITS.quotaBytes,
-    compactLogEvery: COMPACT_LOG_EVERY,
-    catchUpEntries: CATCH_UP_ENTRIES,
-    progressNotifyMilliseconds: PROGRESS_NOTIFY_MILLISECONDS,
+    ...DURABLE_CONFIG,
   });
   return {
     clusterId: voters.clusterId,

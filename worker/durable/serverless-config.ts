@@ -1,10 +1,11 @@
 /** The settings of a cluster whose voters are Durable Objects. */
 import { RpcError } from "../../shared/api/errors.ts";
+import type { HostedEnv } from "./hosted-members.ts";
 import type { PeerStub } from "./stub-transport.ts";
 
 /** What the Worker of a serverless cluster is told. */
-export interface ServerlessEnv {
-  /** The voters: with this binding QUORATE_PEERS is not needed. */
+export interface ServerlessEnv extends HostedEnv {
+  /** Peers in Durable Objects: with this binding QUORATE_PEERS is not needed. */
   readonly PEER?: { getByName(name: string): PeerStub & { fetch: typeof fetch } };
   readonly QUORATE_CLUSTER?: string;
   readonly QUORATE_VOTERS?: string;
@@ -30,10 +31,7 @@ export function serverlessOf(env: ServerlessEnv): ServerlessConfig {
   if (!Number.isInteger(voters) || voters < 1 || voters > VOTERS_MAX) {
     throw new RpcError("failedPrecondition", `QUORATE_VOTERS is a number from 1 to ${VOTERS_MAX}`);
   }
-  const tickMilliseconds = Number(env.QUORATE_TICK_MS || String(TICK_MILLISECONDS));
-  if (!Number.isInteger(tickMilliseconds) || tickMilliseconds < 10 || tickMilliseconds > 10_000) {
-    throw new RpcError("failedPrecondition", "QUORATE_TICK_MS is a number from 10 to 10000");
-  }
+  const tickMilliseconds = tickOf(env, TICK_MILLISECONDS);
   if (env.QUORATE_LEASE_READS) {
     throw new RpcError(
       "failedPrecondition",
@@ -48,6 +46,15 @@ export function serverlessOf(env: ServerlessEnv): ServerlessConfig {
     );
   }
   return { cluster, voters, tickMilliseconds };
+}
+
+/** Milliseconds of a tick; `usual` where nothing is said. */
+export function tickOf({ QUORATE_TICK_MS }: ServerlessEnv, usual: number): number {
+  const tickMilliseconds = Number(QUORATE_TICK_MS || String(usual));
+  if (!Number.isInteger(tickMilliseconds) || tickMilliseconds < 10 || tickMilliseconds > 10_000) {
+    throw new RpcError("failedPrecondition", "QUORATE_TICK_MS is a number from 10 to 10000");
+  }
+  return tickMilliseconds;
 }
 
 /** The base URLs under which the edge finds the voters; their host is no address. */

@@ -39,6 +39,12 @@ export function numberOfColumn(value: SqlValue | undefined): number {
   return value;
 }
 
+/** The text in a text column. */
+export function textOfColumn(value: SqlValue | undefined): string {
+  if (typeof value !== "string") throw new TypeError("the column holds no text");
+  return value;
+}
+
 /** Runs a statement to its end: some runtimes start it only when its rows are asked for. */
 export function consume(rows: Iterable<unknown>): void {
   for (const row of rows) void row;

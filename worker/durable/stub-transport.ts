@@ -32,7 +32,8 @@ export interface StubTransportOptions {
   now(): number;
 }
 
-const NOT_STARTED: PeerInbox = {
+/** Of a peer that has not started, or has stopped. */
+export const NOT_STARTED: PeerInbox = {
   messages: () => {},
   call: () => Promise.reject(new Error("not started")),
   snapshot: () => Promise.reject(new Error("not started")),

@@ -27,7 +27,10 @@ export interface HelloRefusal {
 export function checkHello(
   hello: PeerHello,
   identity: PeerIdentity,
-  { removed, sameSecret }: { removed: boolean; sameSecret(shown: string, own: string): boolean },
+  {
+    removed,
+    sameSecret,
+  }: { removed: boolean; sameSecret: (shown: string, own: string) => boolean },
 ): HelloRefusal | undefined {
   if (!sameSecret(hello.secret, identity.secret)) {
     return { code: CLOSE.wrongSecret, reason: "wrong secret" };

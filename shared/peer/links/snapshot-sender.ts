@@ -1,7 +1,8 @@
 /**
  * Sends a snapshot over a link, one at a time: frames don't name theirs, so the next one begins only
- * once the receiver has answered this one, even if it was given up here. The receiver grants a window: at most `snapshotWindowChunks` are
- * under way or waiting to be consumed, whatever either side's buffers.
+ * once the receiver has answered this one, even if it was given up here. The receiver grants a window:
+ * at most `snapshotWindowChunks` are under way or waiting to be consumed, whatever either side's
+ * buffers.
  */
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
