@@ -18,6 +18,7 @@ import { open } from "lmdb";
 import type { Database, RangeOptions, RootDatabase, RootDatabaseOptions, Transaction } from "lmdb";
 import { EMPTY, concatBytes, prefixEnd, readUint64, writeUint64 } from "../../shared/base/bytes.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
+import { Slab } from "../../shared/base/slab.ts";
 import { BackendError, TABLES } from "../../shared/backend/backend.ts";
 import type { BackendSizes, ScanOptions, Table } from "../../shared/backend/backend.ts";
 import { checkDatabaseFile } from "./file-check.ts";
@@ -72,13 +73,16 @@ type Rows = Iterator<StoredRow>;
 /** Says whether a key with this prefix, longer than it, is there once a commit is done. */
 export type HasLonger = (table: Table, prefix: Bytes) => boolean;
 
+/** Rows that are read together are mostly let go together. */
+const slab = new Slab();
+
 /**
  * lmdb-js reuses its buffers: what is handed out is a copy, and a plain `Uint8Array` (slices of a
  * `Buffer` share).
  */
 function copyOf(source: Bytes, start: number, end: number): Bytes {
   const length = end - start;
-  const copy = new Uint8Array(length);
+  const copy = slab.take(length);
   if (length > 64) copy.set(new Uint8Array(source.buffer, source.byteOffset + start, length));
   else for (let at = 0; at < length; at += 1) copy[at] = source[start + at] as number;
   return copy;

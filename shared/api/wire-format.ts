@@ -6,6 +6,7 @@
  * malformed input too, to protobuf-es.
  */
 import { EMPTY, type Bytes } from "../base/bytes.ts";
+import { Slab } from "../base/slab.ts";
 
 /** Wire types, as they stand in a field's tag. */
 export const VARINT = 0;
@@ -34,13 +35,16 @@ export function sizeOfField(length: number): number {
   return 1 + sizeOfVarint(length) + length;
 }
 
+/** Replies leave about in the order in which they are written. */
+const slab = new Slab();
+
 /** Writes into an array that the caller has sized; `position` is where the next byte goes. */
 export class WireWriter {
   readonly bytes: Bytes;
   position = 0;
 
   constructor(size: number) {
-    this.bytes = new Uint8Array(size);
+    this.bytes = slab.take(size);
   }
 
   varint(value: number): void {

@@ -24,7 +24,7 @@ export class Slab {
     }
     const start = this.#used;
     this.#used += length;
-    return this.#block.subarray(start, this.#used);
+    return new Uint8Array(this.#block.buffer, start, length);
   }
 
   copyOf(source: Bytes): Bytes {

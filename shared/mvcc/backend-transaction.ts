@@ -31,7 +31,7 @@ import type {
 /** What the transaction needs of its store. */
 export interface TransactionOwner {
   readonly reader: BackendReader;
-  /** Memory for rows' values: rows of one time are committed, and given up, together. */
+  /** Memory for rows: those of one time are committed, and given up, together. */
   readonly slab: Slab;
   /** A range with `newest` as the store's revision. */
   rangeAt(query: RangeQuery, newest: number): RangeResult | MvccRefusal;
@@ -112,9 +112,10 @@ export class BackendTransaction implements WriteTransaction {
 
   #write(type: "put" | "delete", kv: KeyValue, value: Bytes): void {
     const change = { main: this.revision, sub: this.#events.length, tombstone: type === "delete" };
-    this.#writer.put("key", keyRow(kv.key, change), value);
+    const { slab } = this.#owner;
+    this.#writer.put("key", keyRow(kv.key, change, slab), value);
     // A copy: the key may be a view of a large message, which the row would keep alive.
-    this.#writer.put("revision", revisionRow(change), this.#owner.slab.copyOf(kv.key));
+    this.#writer.put("revision", revisionRow(change, slab), slab.copyOf(kv.key));
     this.#events.push({ type, kv });
   }
 }

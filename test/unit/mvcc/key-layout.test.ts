@@ -143,7 +143,7 @@ describe("rows", () => {
       { main: 3, sub: 0, tombstone: false },
       { main: 2 ** 40, sub: SUB_MAX, tombstone: true },
     ];
-    const encoded = rows.map(revisionRow);
+    const encoded = rows.map((change) => revisionRow(change));
     expect(encoded.map(changeOfRevisionRow)).toEqual(rows);
     expect(encoded.toSorted(compareBytes)).toEqual(encoded);
   });
