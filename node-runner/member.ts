@@ -19,7 +19,6 @@ import type { Config } from "./config/config.ts";
 import type { ListenAddress } from "./config/url.ts";
 import { identityOf, openStorage, retire } from "./data-dir/storage.ts";
 import type { StorageOptions } from "./data-dir/storage.ts";
-import { findCluster } from "./join.ts";
 import type { Logger } from "./logger.ts";
 import { addServerMetrics } from "./metrics/server-metrics.ts";
 import { createNodeHost } from "./node-host.ts";
@@ -55,7 +54,10 @@ export interface RunningMember {
 export async function startMember(options: MemberOptions): Promise<RunningMember> {
   const { config, logger } = options;
   const { clientTls, peerTls } = await loadTls(config, logger);
-  const find = () => findCluster({ config, tls: () => peerTls.dialOptions() });
+  const find = async () => {
+    const { findCluster } = await import("./join.ts");
+    return findCluster({ config, tls: () => peerTls.dialOptions() });
+  };
   const identity = await identityFor(config, find);
   const storage = await openStorage({
     dataDir: config.dataDir,

@@ -1,6 +1,7 @@
 /** What the WebSocket doors share before the handshake: whose pages may come, and refusals. */
-import { STATUS_CODES, type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { http } from "../http2/node-http.ts";
 
 /**
  * Whether the request's origin is absent (no browser), of the same host, or listed. CORS does not
@@ -15,7 +16,7 @@ export function isOriginAllowed(request: IncomingMessage, listed: readonly strin
 /** Answers an upgrade with an error status, and closes. */
 export function refuseUpgrade(socket: Duplex, status: number, text = ""): void {
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain\r\n` +
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain\r\n` +
       `Connection: close\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
   );
 }

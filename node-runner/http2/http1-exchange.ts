@@ -1,9 +1,10 @@
 /** `HttpHandler` over `node:http`. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { BodyReceiver, HttpHandler, HttpRequest, HttpResponse } from "./http-handler.ts";
+import { http } from "./node-http.ts";
 
 /**
  * A `node:http` server for this handler, as `Http2Server` takes it. A request's body may last as
@@ -17,7 +18,7 @@ export function createHttp1Server(handler: HttpHandler): Server {
     keepAliveTimeout: LIMITS.http1IdleSeconds * 1000,
     maxHeaderSize: LIMITS.http2HeaderListBytesMax,
   };
-  return createServer(options, (request, response) => {
+  return http.createServer(options, (request, response) => {
     const exchange = new Http1Exchange(request, response);
     handler(exchange, exchange);
   });

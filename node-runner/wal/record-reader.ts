@@ -11,6 +11,9 @@ import {
   recordChecksum,
 } from "./layout.ts";
 
+const MARKER_BYTES = new Uint8Array(4);
+new DataView(MARKER_BYTES.buffer).setUint32(0, RECORD_MARKER, true);
+
 export interface RecordHead {
   readonly start: number;
   /** Where the items end; the next record follows at the next multiple of 8. */
@@ -38,11 +41,10 @@ export function recordAt(bytes: Bytes, start: number, salt: number): RecordHead 
  * another matter.
  */
 export function markerBehind(bytes: Bytes, from: number): number | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = alignRecord(from); at + 4 <= bytes.length; at += RECORD_ALIGNMENT) {
-    if (view.getUint32(at, true) === RECORD_MARKER) return at;
-  }
-  return undefined;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  let at = buffer.indexOf(MARKER_BYTES, alignRecord(from));
+  while (at % RECORD_ALIGNMENT > 0) at = buffer.indexOf(MARKER_BYTES, at + 1);
+  return at < 0 ? undefined : at;
 }
 
 /** The first intact record at or behind `from` whose ordinal is above `ordinal`. */
