@@ -13,6 +13,7 @@ import type { EdgePlatform } from "./platform.ts";
 import { JwtVerifier } from "./auth/jwt.ts";
 import { Hedges } from "./hedge.ts";
 import { RateLimiter } from "./rate-limit.ts";
+import { Readers } from "./readers.ts";
 import { WriteLanes } from "../shared/client/write-lanes.ts";
 
 /** The lease hub as the proxy sees it: a Durable Object's stub, or none on other runtimes. */
@@ -62,6 +63,8 @@ export interface EdgeEnv extends ServerlessEnv {
    * Milliseconds that a read waits at least before a second peer is asked too; "off": it never is.
    */
   readonly QUORATE_HEDGE_MS?: string;
+  /** Milliseconds after which a reader that takes nothing of what waits for it is ended. */
+  readonly QUORATE_STALL_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
   readonly LEASE_HUB?: {
@@ -83,6 +86,8 @@ export interface EdgeConfig {
   readonly platform: EdgePlatform;
   /** Undefined: reads aren't hedged, or there is one peer only. */
   readonly hedges: Hedges | undefined;
+  /** What watches and links hold for their readers, together. */
+  readonly readers: Readers;
 }
 
 const known = new Map<string, EdgeConfig>();
@@ -94,7 +99,7 @@ const known = new Map<string, EdgeConfig>();
 export function configOf(env: EdgeEnv): EdgeConfig {
   const { QUORATE_PEERS, QUORATE_SECRET, QUORATE_ORIGINS, QUORATE_TIMEOUT_MS } = env;
   const { QUORATE_HUB_SHARDS, QUORATE_JWT_KEYS, QUORATE_JWT_ISSUER, QUORATE_JWT_AUDIENCE } = env;
-  const { QUORATE_RATE_PER_SECOND, QUORATE_HEDGE_MS } = env;
+  const { QUORATE_RATE_PER_SECOND, QUORATE_HEDGE_MS, QUORATE_STALL_MS } = env;
   const identity = JSON.stringify([
     QUORATE_PEERS,
     QUORATE_SECRET,
@@ -109,6 +114,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_JWT_AUDIENCE,
     QUORATE_RATE_PER_SECOND,
     QUORATE_HEDGE_MS,
+    QUORATE_STALL_MS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -145,6 +151,15 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     }),
     platform,
     hedges: peers.length < 2 ? undefined : hedgesOf(QUORATE_HEDGE_MS, platform),
+    readers: new Readers({
+      bytesMax: LIMITS.edgeReadersBytesMax,
+      readerBytesMax: LIMITS.edgeReaderBytesMax,
+      stallMilliseconds: numberOf("QUORATE_STALL_MS", QUORATE_STALL_MS, {
+        usual: LIMITS.edgeStallMilliseconds,
+        max: 24 * 60 * 60 * 1000,
+      }),
+      now: () => platform.now(),
+    }),
     hubs: Array.from({ length: shards }, (_, shard) => `leases:${shard}`),
   };
   // A deployment has one configuration; tests have a few. Nothing grows with requests.

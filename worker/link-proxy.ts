@@ -2,7 +2,8 @@
  * `/link` at the edge. POST: one batch is passed on to a peer. WebSocket: frames are passed both
  * ways, one upstream link a client, except keepalives, which go through the lease hub so that many
  * clients' renewals become one message. What a client sends is decoded here first: malformed
- * frames and a wrong secret end its link and reach no peer.
+ * frames and a wrong secret end its link and reach no peer. So does a client that reads too slowly
+ * (`readers.ts`): 1013, and its watches resume on the next link.
  */
 import { LIMITS } from "../shared/base/limits.ts";
 import type { Bytes } from "../shared/base/bytes.ts";
@@ -22,9 +23,11 @@ import { isLinkWrite } from "../shared/wire/link-writes.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendToPeer } from "./gateway.ts";
 import { LinkGuard } from "./link-guard.ts";
+import { LinkSyncs } from "./link-syncs.ts";
 import { answerKeepAlive } from "./link-renewals.ts";
 import { readBody } from "./params.ts";
 import { HttpError } from "./problem.ts";
+import type { Reader } from "./readers.ts";
 import { workerd } from "./workerd.ts";
 
 export async function proxyLink(exchange: Exchange): Promise<Response> {
@@ -107,12 +110,18 @@ class LinkRelay {
   /** What the client sent while the peer's link was opening. */
   #waiting: Bytes[] = [];
   #waitingBytes = 0;
+  readonly #reader: Reader;
+  readonly #syncs: LinkSyncs;
   #ended = false;
 
   constructor(exchange: Exchange, client: SocketLike) {
     this.#exchange = exchange;
     this.#client = client;
     this.#guard = new LinkGuard(exchange.config, exchange.grant);
+    this.#reader = exchange.config.readers.enter(() => {
+      this.#end(1013, "too slow a reader: begin anew");
+    });
+    this.#syncs = new LinkSyncs(this.#reader, (batch) => client.send(batch));
   }
 
   start(): void {
@@ -182,7 +191,7 @@ class LinkRelay {
     if (this.#ended) return;
     try {
       this.#guard.checkExpiry(Date.now());
-      this.#client.send(batch);
+      this.#toClient(batch);
     } catch (error) {
       this.#refuse(error);
     }
@@ -211,14 +220,14 @@ class LinkRelay {
     if (!(data instanceof ArrayBuffer)) throw new WireError("frames are binary messages");
     const batch = new Uint8Array(data);
     if (batch.length > LIMITS.frameBytesMax) throw new WireError("the batch is too large");
-    let frames = decodeCallBatch(batch);
+    let frames = this.#syncs.heard(decodeCallBatch(batch));
     if (!this.#guard.greeted) {
       const [first, ...rest] = frames;
       this.#toPeer(joinFrames([encodeCallFrame(await this.#guard.greet(first))]));
       frames = rest;
     }
     const { onward, replies } = this.#guard.sort(frames, Date.now());
-    if (replies.length > 0) this.#client.send(joinFrames(replies.map(encodeReplyFrame)));
+    if (replies.length > 0) this.#toClient(joinFrames(replies.map(encodeReplyFrame)));
     if (onward.length > 0) this.#passOn(onward);
   }
 
@@ -237,9 +246,14 @@ class LinkRelay {
     for (const frame of frames) {
       if (!hubbed || frame.kind !== "call" || frame.request.method !== "leaseKeepAlive") continue;
       void answerKeepAlive(this.#exchange, frame.id, frame.request.ids).then((reply) => {
-        if (!this.#ended) this.#client.send(joinFrames([encodeReplyFrame(reply)]));
+        if (!this.#ended) this.#toClient(joinFrames([encodeReplyFrame(reply)]));
       });
     }
+  }
+
+  #toClient(batch: Bytes): void {
+    this.#client.send(batch);
+    this.#syncs.sent(batch.length);
   }
 
   #toPeer(batch: Bytes): void {
@@ -256,6 +270,7 @@ class LinkRelay {
   #end(code: number, reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#reader.leave();
     this.#waiting = [];
     // 1005 and 1006 say that no code came; they may not be sent.
     const sendable =

@@ -40,6 +40,11 @@ export function problemResponse(error: unknown, more: object = {}): Response {
   });
 }
 
+/** The problem alone, for streams whose head has left. */
+export function problemOf(error: unknown): object {
+  return describe(error).body;
+}
+
 function describe(error: unknown): {
   status: number;
   body: object;

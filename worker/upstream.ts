@@ -170,7 +170,7 @@ function isRange(request: { readonly method: LinkMethod }): request is Range {
 }
 
 /** The store over an upstream, with values as bytes. */
-export function storeOver(upstream: Upstream): Store<Bytes> {
+export function storeOver(upstream: Caller & { readonly platform: ClientPlatform }): Store<Bytes> {
   const { platform } = upstream;
   const leases = new LeaseKeeper(upstream, platform);
   return new Store({ caller: upstream, platform, leases }, { space: new KeySpace(), codec: bytes });

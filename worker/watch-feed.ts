@@ -14,7 +14,8 @@ import type { Grant } from "./auth/grant.ts";
 import { jsonBytes } from "./encoding.ts";
 import type { Encoding } from "./encoding.ts";
 import { entryJson } from "./kv-routes.ts";
-import { HttpError, problemResponse } from "./problem.ts";
+import { HttpError, problemOf } from "./problem.ts";
+import type { Reader } from "./readers.ts";
 
 /** Where a reader is. */
 export interface Position {
@@ -37,17 +38,29 @@ export interface Message {
   readonly id?: string;
 }
 
+/** What carries a feed to its reader needs. */
+export interface CarrierParts {
+  readonly feed: WatchFeed;
+  readonly reader: Reader;
+  readonly stallMilliseconds: number;
+  /** Ends the feed and its way to the peers. */
+  close(): void;
+}
+
 export interface FeedOptions {
   readonly encoding: Encoding;
   readonly start: Position | undefined;
   /** The reader's: when it expires the feed ends. */
   readonly grant: Grant | undefined;
+  /** Hears of each event that leaves the watch. */
+  readonly taken?: (event: WatchEvent<Bytes>) => void;
 }
 
 export class WatchFeed {
   readonly #open: (from: number | undefined) => Watch<Bytes>;
   readonly #encoding: Encoding;
   readonly #grant: Grant | undefined;
+  readonly #taken: FeedOptions["taken"];
   #watch: Watch<Bytes>;
   #events: AsyncIterator<WatchEvent<Bytes>>;
   #revision: number;
@@ -64,6 +77,7 @@ export class WatchFeed {
     this.#events = this.#watch[Symbol.asyncIterator]();
     this.#encoding = options.encoding;
     this.#grant = options.grant;
+    this.#taken = options.taken;
     this.#revision = start?.revision ?? 0;
     this.#skip = start?.delivered ?? 0;
     this.#delivered = this.#skip;
@@ -84,8 +98,8 @@ export class WatchFeed {
     try {
       const revision = await Promise.race([this.#watch.ready, late]);
       if (this.#revision === 0) this.#revision = revision;
-      const id = `${this.#revision}.${this.#delivered}`;
-      this.#opening = { event: "ready", data: { revision: this.#revision }, id };
+      const data = { revision: this.#revision };
+      this.#opening = { event: "ready", data, id: `${this.#revision}.${this.#delivered}` };
     } catch (error) {
       if (!(error instanceof CompactedError)) throw error;
     } finally {
@@ -102,6 +116,21 @@ export class WatchFeed {
     if (this.#grant !== undefined) checkExpiry(this.#grant, Date.now());
   }
 
+  /** The last message of a reader whose token has expired. */
+  expired(): Message | undefined {
+    try {
+      this.checkExpiry();
+      return undefined;
+    } catch (error) {
+      return { event: "error", data: problemOf(error) };
+    }
+  }
+
+  /** Where the feed is; undefined before `begin`, or when its start was compacted. */
+  get id(): string | undefined {
+    return this.#revision === 0 ? undefined : `${this.#revision}.${this.#delivered}`;
+  }
+
   /** The next message; undefined once the feed was closed. */
   async next(): Promise<Message | undefined> {
     if (this.#opening !== undefined) {
@@ -113,14 +142,14 @@ export class WatchFeed {
       for (;;) {
         const next = await this.#events.next();
         if (next.done === true) return undefined;
+        this.#taken?.(next.value);
         this.checkExpiry();
         const message = this.#messageOf(next.value);
         if (message !== undefined) return message;
       }
     } catch (error) {
       if (error instanceof CompactedError) return this.#compacted(error.compactRevision);
-      const data: unknown = await problemResponse(error).json();
-      return { event: "error", data: data as object };
+      return { event: "error", data: problemOf(error) };
     }
   }
 

@@ -211,6 +211,15 @@ export const LIMITS = {
   edgePageKeysMax: 10_000,
   /** Undelivered bytes of one reader's watch at the edge: thousands of slow ones fit an isolate. */
   edgeWatchBytesMax: 64 * KIB,
+  /** Bytes that an isolate (128 MB) holds for readers that don't keep up: of all, and of one. */
+  edgeReadersBytesMax: 32 * MIB,
+  edgeReaderBytesMax: 16 * MIB,
+  /** A reader that lets something wait for so long and takes nothing is ended. */
+  edgeStallMilliseconds: 60_000,
+  /** Then it may still read the last event, for so long. */
+  edgeLingerMilliseconds: 30_000,
+  /** Bytes of server-sent events that are given to the runtime at a time, when it asks. */
+  edgePieceBytes: 16 * KIB,
   /** Silence on a watch after which the edge sends a comment, so that proxies keep the stream open. */
   edgeKeepaliveMilliseconds: 15_000,
   /**

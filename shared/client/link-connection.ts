@@ -207,7 +207,9 @@ export class LinkConnection {
         this.#calls.get(frame.id)?.resolve(frame.answer);
         return;
       case "error":
-        this.#calls.get(frame.id)?.reject(errorOf(frame.failure));
+        if (this.#calls.has(frame.id)) this.#calls.get(frame.id)?.reject(errorOf(frame.failure));
+        // An edge counts by these answers how much of what it sent has arrived.
+        else this.#queue({ kind: "cancel", id: frame.id });
         return;
       case "watchResponse":
         this.#streams.get(frame.stream)?.response(frame.response);
