@@ -10,6 +10,7 @@ import { WireError } from "../../shared/wire/cbor.ts";
 import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { readBody } from "../params.ts";
 import { HttpError, problemResponse } from "../problem.ts";
+import { workerd } from "../workerd.ts";
 import type { ServedPeer } from "./peer-node.ts";
 
 /** How often a link that reads slowly is looked at again. */
@@ -52,12 +53,14 @@ async function exchange(node: ServedPeer, body: Bytes): Promise<Response> {
 }
 
 function upgrade(node: ServedPeer): Response {
-  const { 0: client, 1: server } = new WebSocketPair();
+  if (workerd.WebSocketPair === undefined) throw new HttpError(501, "no WebSockets here");
+  const { 0: client, 1: server } = new workerd.WebSocketPair();
+  const unsent = (): number => server.bufferedAmount ?? 0;
   server.binaryType = "arraybuffer";
   server.accept();
   let isFull = false;
   const look = (): void => {
-    if (server.bufferedAmount > LIMITS.linkUnsentBytesSlow / 2) {
+    if (unsent() > LIMITS.linkUnsentBytesSlow / 2) {
       setTimeout(look, SLOW_LOOK_MILLISECONDS);
       return;
     }
@@ -70,9 +73,8 @@ function upgrade(node: ServedPeer): Response {
       send(batch) {
         node.fence.pass();
         server.send(batch);
-        if (server.bufferedAmount > LIMITS.linkUnsentBytesMax)
-          server.close(1013, "reads too slowly");
-        if (!isFull && server.bufferedAmount > LIMITS.linkUnsentBytesSlow) {
+        if (unsent() > LIMITS.linkUnsentBytesMax) server.close(1013, "reads too slowly");
+        if (!isFull && unsent() > LIMITS.linkUnsentBytesSlow) {
           isFull = true;
           setTimeout(look, SLOW_LOOK_MILLISECONDS);
         }
@@ -89,5 +91,5 @@ function upgrade(node: ServedPeer): Response {
   });
   server.addEventListener("close", () => session.closed());
   server.addEventListener("error", () => session.closed());
-  return new Response(null, { status: 101, webSocket: client });
+  return new Response(null, { status: 101, webSocket: client } as ResponseInit);
 }

@@ -9,18 +9,29 @@ import { consume, type Sql } from "./sql.ts";
 
 export class Fence {
   readonly #sql: Sql;
+  readonly #onFault: (error: Error) => void;
   #isWritten = false;
 
-  constructor(sql: Sql) {
+  /** `onFault`: the storage takes no writes (it is full, say). The object must not go on. */
+  constructor(sql: Sql, onFault: (error: Error) => void) {
     this.#sql = sql;
+    this.#onFault = onFault;
     consume(sql.exec("CREATE TABLE IF NOT EXISTS fence (one INTEGER PRIMARY KEY, turns INTEGER)"));
     consume(sql.exec("INSERT OR IGNORE INTO fence VALUES (1, 0)"));
   }
 
-  /** To be called in the turn in which something leaves, before it does. One row a turn at most. */
+  /**
+   * To be called in the turn in which something leaves, before it does. One row a turn at most.
+   * Throws what SQLite says: then nothing may leave.
+   */
   pass(): void {
     if (this.#isWritten) return;
-    consume(this.#sql.exec("UPDATE fence SET turns = turns + 1"));
+    try {
+      consume(this.#sql.exec("UPDATE fence SET turns = turns + 1"));
+    } catch (error) {
+      this.#onFault(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
     this.#isWritten = true;
     // The end of this turn at the latest: what follows an await may be a turn of its own.
     queueMicrotask(() => {

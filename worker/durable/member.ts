@@ -70,7 +70,7 @@ export class DurableMember {
 
   constructor(options: DurableMemberOptions) {
     this.#options = options;
-    this.#fence = new Fence(options.sql);
+    this.#fence = new Fence(options.sql, options.onFatal);
     this.#identity = new IdentityStore(options.sql);
     const { name } = options.member;
     this.#reason = this.#identity.hasFormer

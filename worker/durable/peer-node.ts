@@ -68,7 +68,7 @@ export function startPeerNode(options: PeerNodeOptions): PeerNode {
   const own = voters.members.find((member) => member.name === name);
   if (own === undefined) throw new Error(`${name} is none of the cluster's voters`);
   const names = new Map(voters.members.map((member) => [String(member.id), member.name]));
-  const fence = new Fence(sql);
+  const fence = new Fence(sql, options.onFatal);
   const now = steadyNow(() => Date.now());
   const transport = new StubTransport({
     memberId: own.id,
