@@ -31,6 +31,15 @@ export const LIMITS = {
   tickMilliseconds: 100,
   heartbeatTicks: 1,
   electionTicks: 10,
+  /** Ticks after which a follower sends its leader again what it has heard nothing of; then twice as many. */
+  forwardAgainTicks: 5,
+  /**
+   * A leader's memory of what one follower forwarded, in proposals, so that none is taken twice: far
+   * more than can be under way; 8 KB.
+   */
+  forwardsRemembered: 65_536,
+  /** Followers, counted anew at each of their starts, of which it has such a memory. */
+  forwardersRemembered: 256,
   /**
    * Of leader leases: the part of any time by which two members' clocks may differ over it. Quartz
    * is off by less than 0.0002, and a clock that is being slewed by NTP by 0.001.

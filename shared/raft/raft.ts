@@ -51,6 +51,7 @@ import type {
   ReadState,
   Ready,
   Refusal,
+  Role,
   SnapshotMark,
   SoftState,
 } from "./types.ts";
@@ -110,8 +111,23 @@ class Raft implements RaftNode {
     return this.#core.term;
   }
 
+  get role(): Role {
+    return this.#core.role;
+  }
+
   propose(entries: readonly ProposedEntry[]): Refusal | undefined {
     return propose(this.#core, entries);
+  }
+
+  /**
+   * A forwarded proposal goes to the log in the term that it was forwarded in, or never: not by
+   * the leader of a later one, however long it was under way. So its proposer can tell when it is
+   * lost (host duty 9), which is worth more than the few that could be passed on.
+   */
+  takeForwarded(term: number, entries: readonly ProposedEntry[]): Refusal | undefined {
+    const core = this.#core;
+    if (core.role !== "leader" || term !== core.term) return "noLeader";
+    return proposeAsLeader(core, entries);
   }
 
   readIndex(context: number, now?: number): Refusal | undefined {
@@ -303,7 +319,7 @@ class Raft implements RaftNode {
     const core = this.#core;
     switch (request.type) {
       case "propose":
-        this.#takeForwarded(request);
+        this.takeForwarded(request.term, request.entries);
         return;
       case "readIndex":
         askReadFor(core, { from: request.from, context: request.context }, now);
@@ -317,17 +333,6 @@ class Raft implements RaftNode {
         return;
       default:
     }
-  }
-
-  /**
-   * A forwarded proposal goes to the log in the term that it was forwarded in, or never: not by
-   * the leader of a later one, however long it was under way. So its proposer can tell when it is
-   * lost (host duty 9), which is worth more than the few that could be passed on.
-   */
-  #takeForwarded(request: Extract<Message, { type: "propose" }>): void {
-    const core = this.#core;
-    if (core.role !== "leader" || request.term !== core.term) return;
-    proposeAsLeader(core, request.entries);
   }
 
   #dispatch(message: Message): void {

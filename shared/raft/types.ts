@@ -298,13 +298,19 @@ export interface RaftNode {
    * the protocol says.
    */
   step(message: Message, now?: number): void;
-  /** The term as of now, which may be ahead of the last `Ready`. */
+  /** Term and role as of now, which may be ahead of the last `Ready`. */
   readonly term: number;
+  readonly role: Role;
   /**
    * Appends (leader) or forwards (follower). What is taken enters the log in this term or never:
    * once an entry of a later term is committed, no more of this one can follow.
    */
   propose(entries: readonly ProposedEntry[]): Refusal | undefined;
+  /**
+   * Appends what another node forwarded in `term`, as `step` would, and tells if it was taken; refused
+   * unless this node leads that term.
+   */
+  takeForwarded(term: number, entries: readonly ProposedEntry[]): Refusal | undefined;
   /**
    * Asks for a linearizable read point. The answer is a `ReadState` with this context, and is
    * confirmed by a round that began after this call; it may never come (leader loss): ask again

@@ -60,6 +60,8 @@ const HAS_REQUEST = 1;
 const HAS_IDENTITY = 2;
 const REQUEST_OFFSET = 3;
 const REQUEST_END = REQUEST_OFFSET + 24;
+/** Of a request, the part before its sequence. */
+const PROPOSER_BYTES = 16;
 
 const KINDS = {
   put: 1,
@@ -212,6 +214,12 @@ export function ownSequence(data: Bytes, proposer: Bytes): number | undefined {
     if (data[REQUEST_OFFSET + position] !== proposer[position]) return undefined;
   }
   return new ByteReader(data, REQUEST_OFFSET + proposer.length).fixedCount();
+}
+
+/** What `proposerBytes` made of an entry's proposer, as a view; undefined for one without. */
+export function proposerOf(data: Bytes): Bytes | undefined {
+  if (data.length < REQUEST_END || ((data[2] as number) & HAS_REQUEST) === 0) return undefined;
+  return data.subarray(REQUEST_OFFSET, REQUEST_OFFSET + PROPOSER_BYTES);
 }
 
 function readRequest(reader: ByteReader): RequestId {

@@ -3,6 +3,7 @@
  * an exact text.
  */
 import type { Mutant } from "./mutants.ts";
+import { WATCH_AND_LEASE_MUTANTS } from "./watch-and-lease-mutants.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   // The log and the disk.
@@ -163,6 +164,19 @@ export const MUTANTS: readonly Mutant[] = [
     seedsMax: 40,
   },
   {
+    name: "commitOfAnOlderTerm",
+    breaks: "an entry of an older term is committed because a quorum holds it (figure 3.7)",
+    edits: [
+      {
+        file: "shared/raft/replication.ts",
+        find: "if (index < core.termStart) return;",
+        replace: "",
+      },
+    ],
+    seedsFrom: 80,
+    seedsMax: 250,
+  },
+  {
     name: "logNotMatched",
     breaks: "a follower takes entries without comparing what comes before them",
     edits: [
@@ -180,9 +194,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "shared/raft/raft.ts",
-        find: "    proposeAsLeader(core, request.entries);\n  }",
+        find: "    return proposeAsLeader(core, entries);",
         replace:
-          "    proposeAsLeader(core, request.entries);\n    if (core.log.lastIndex % 16 === 0) proposeAsLeader(core, request.entries);\n  }",
+          "    if (core.log.lastIndex % 16 === 0) proposeAsLeader(core, entries);\n    return proposeAsLeader(core, entries);",
       },
     ],
     seedsMax: 20,
@@ -195,12 +209,29 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "shared/raft/raft.ts",
-        find: `    if (core.role !== "leader" || request.term !== core.term) return;
-    proposeAsLeader(core, request.entries);`,
-        replace: "    propose(core, request.entries);",
+        find: `    if (core.role !== "leader" || term !== core.term) return "noLeader";
+    return proposeAsLeader(core, entries);`,
+        replace: "    return propose(core, entries);",
       },
     ],
     seedsMax: 250,
+  },
+  {
+    name: "copiesTaken",
+    breaks: "a leader takes a forwarded proposal again when it is sent again",
+    edits: [
+      {
+        file: "shared/peer/consensus/forwarded-proposals.ts",
+        find: "return sequence === undefined || !taken.has(sequence);",
+        replace: "return true;",
+      },
+      {
+        file: "shared/peer/consensus/forwarded-proposals.ts",
+        find: "if (sequence !== undefined) taken.add(sequence);",
+        replace: "",
+      },
+    ],
+    seedsMax: 60,
   },
   {
     name: "proposedAgainTooSoon",
@@ -379,97 +410,5 @@ export const MUTANTS: readonly Mutant[] = [
     seedsMax: 60,
   },
 
-  // Watches and leases.
-  {
-    name: "watchSkipsARevision",
-    breaks: "a watcher that was too full goes on one revision too late",
-    edits: [
-      {
-        file: "shared/mvcc/watchers.ts",
-        find: "        this.#fallBehind(watcher, revision);",
-        replace: "        this.#fallBehind(watcher, revision + 1);",
-      },
-    ],
-    seedsMax: 40,
-  },
-  {
-    name: "watchRepeatsARevision",
-    breaks: "a watcher that was too full is told its last revision again",
-    edits: [
-      {
-        file: "shared/mvcc/watchers.ts",
-        find: "        this.#fallBehind(watcher, revision);",
-        replace: "        this.#fallBehind(watcher, revision - 1);",
-      },
-    ],
-    seedsMax: 40,
-  },
-  {
-    name: "keepaliveUnconfirmed",
-    breaks: "a deposed leader answers keepalives, whatever its own clock says",
-    edits: [
-      {
-        file: "shared/peer/service/lease-service.ts",
-        find: `    this.#context.consensus.confirm(
-      { confirmed, failed: waiting.reject },
-      call.timeoutMilliseconds,
-    );`,
-        replace: "    confirmed();",
-      },
-      {
-        file: "shared/lease/backend-lessor.ts",
-        find: "if (!this.#leads || record === undefined || record.deadline <= now) return undefined;",
-        replace: "if (!this.#leads || record === undefined) return undefined;",
-      },
-    ],
-    seedsMax: 300,
-  },
-  {
-    name: "expiryOfAnOlderTerm",
-    breaks: "a leader that was deposed goes on ending leases, and apply takes it",
-    edits: [
-      {
-        file: "shared/peer/service/lease-keeper.ts",
-        find: "const wanted = leads && state.appliedTerm === term ? term : undefined;",
-        replace: "const wanted = leads && state.appliedTerm === term ? term : this.#term;",
-      },
-      {
-        file: "shared/peer/consensus/consensus.ts",
-        find: `    if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
-      return;`,
-        replace: "    if (this.#stopped || (leads && current < term)) return;",
-      },
-      {
-        file: "shared/peer/state/state-machine.ts",
-        find: "if (decidedIn !== undefined && decidedIn !== batch.entryTerm) return this.#done();",
-        replace: "",
-      },
-    ],
-    seedsMax: 200,
-  },
-  {
-    name: "leasesNotExtended",
-    breaks: "a new leader doesn't give leases their whole time anew",
-    edits: [
-      {
-        file: "shared/lease/backend-lessor.ts",
-        find: "record.deadline = options.now + options.extendMilliseconds + record.ttlSeconds * 1000;",
-        replace: "record.deadline = options.now + record.ttlSeconds * 100;",
-      },
-    ],
-    seedsMax: 60,
-  },
-  {
-    name: "leaseClockTooFast",
-    breaks: "leases end after two thirds of their time",
-    edits: [
-      {
-        file: "shared/lease/backend-lessor.ts",
-        find: "    record.deadline = now + record.ttlSeconds * 1000;\n    return record.ttlSeconds;",
-        replace:
-          "    record.deadline = now + record.ttlSeconds * 660;\n    return record.ttlSeconds;",
-      },
-    ],
-    seedsMax: 40,
-  },
+  ...WATCH_AND_LEASE_MUTANTS,
 ];

@@ -22,10 +22,11 @@ import { Applier } from "./applier.ts";
 import { Confirmations } from "./confirmations.ts";
 import type { ConfirmationOwner } from "./confirmations.ts";
 import { DurableQueue } from "./durable-queue.ts";
+import { ForwardedProposals } from "./forwarded-proposals.ts";
 import { LeaderView } from "./leader-view.ts";
 import type { Leadership } from "./leader-view.ts";
 import { MemberChanges } from "./member-changes.ts";
-import { Proposals } from "./proposals.ts";
+import { FORWARD_AGAIN_SINCE, Proposals } from "./proposals.ts";
 import type { ProposalOwner } from "./proposals.ts";
 
 export interface ConsensusListener {
@@ -68,6 +69,7 @@ export class Consensus {
   readonly #raft: RaftNode;
   readonly #state: StateMachine;
   readonly #proposals: Proposals;
+  readonly #forwarded = new ForwardedProposals();
   readonly #changes: MemberChanges;
   readonly #confirmations = new Confirmations();
   readonly #applier: Applier;
@@ -85,7 +87,10 @@ export class Consensus {
     this.#host = options.host;
     this.#raft = options.raft;
     this.#state = options.state;
-    this.#proposals = new Proposals(options.own);
+    const { tickMilliseconds } = options.config;
+    this.#proposals = new Proposals(options.own, {
+      forwardAgainMilliseconds: LIMITS.forwardAgainTicks * tickMilliseconds,
+    });
     this.#changes = new MemberChanges(options.own);
     this.#applier = new Applier({
       version: options.config.version ?? PEER_VERSION,
@@ -189,8 +194,7 @@ export class Consensus {
    */
   proposeAsLeader(command: Command, term: number): void {
     const { leads, term: current } = this.leadership;
-    if (this.#stopped || !leads || current !== term || this.#raft.status().role !== "leader")
-      return;
+    if (this.#stopped || !leads || current !== term || this.#raft.role !== "leader") return;
     const data = encodeCommand({ request: undefined, identity: undefined, command });
     this.#raft.propose([{ kind: "normal", data }]);
     this.#wake();
@@ -212,7 +216,10 @@ export class Consensus {
   receive(messages: readonly Message[]): void {
     this.with((raft) => {
       const now = this.#leaseNow();
-      for (const message of messages) if (message.type !== "snapshot") raft.step(message, now);
+      for (const message of messages) {
+        if (message.type === "propose") this.#forwarded.take(raft, message);
+        else if (message.type !== "snapshot") raft.step(message, now);
+      }
     });
   }
 
@@ -293,6 +300,9 @@ export class Consensus {
       const now = this.#host.now();
       this.#raft.tick(this.#leaseNow());
       this.#proposals.offerUnsent();
+      if (this.#state.members.version >= FORWARD_AGAIN_SINCE) {
+        this.#proposals.forwardAgain(this.#raft, now);
+      }
       this.#proposals.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#changes.sweep(now, (startedAt) => this.#timeoutReason(startedAt));
       this.#confirmations.sweep(this.#readIndex, now);
@@ -308,7 +318,7 @@ export class Consensus {
     this.#inTurn = true;
     this.#guard(() => {
       this.#takeDurable();
-      this.#proposals.flush(this.#raft);
+      this.#proposals.flush(this.#raft, this.#host.now());
       if (this.#changes.hasWaiting) this.#changes.flush(this.#raft, this.#host.now());
       this.#confirmations.flush(this.#readIndex, this.#host.now());
       let batches = 0;

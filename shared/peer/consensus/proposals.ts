@@ -15,15 +15,17 @@
  * The one thing that breaks this proof is a snapshot: entries that it brings aren't seen one by one.
  * What was under way when one was installed is never proposed again; it fails as unknown.
  *
- * Within a term a proposal is offered again only if the transport vouches that the message with it
- * never left: the leader is one that this peer hasn't connected to yet.
+ * Within a term what was forwarded, and not heard of for a while, is sent again to the same leader,
+ * which takes it once (`forwarded-proposals.ts`): the message may be lost, or refused by a leader
+ * that was handing over. It still belongs to that term. Only if the transport vouches that the one
+ * message with it never left is it free of it, and offered again like a new one.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode, RpcError } from "../../api/errors.ts";
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { RisingMap } from "../../base/rising-map.ts";
-import type { Entry, ProposedEntry, Refusal } from "../../raft/types.ts";
+import type { Entry, ProposedEntry, Refusal, Role } from "../../raft/types.ts";
 import { encodeCommand, ownSequence, proposerBytes } from "../../wire/command-codec.ts";
 import type { Command, WriteIdentity } from "../../wire/command.ts";
 import type { ApplyResult } from "../state/state-machine.ts";
@@ -33,6 +35,9 @@ export interface ProposalOwner {
   applied(result: ApplyResult): void;
   failed(error: RpcError): void;
 }
+
+/** The version of the cluster from which on every leader takes copies of a proposal once. */
+export const FORWARD_AGAIN_SINCE = 2;
 
 interface Proposal {
   readonly sequence: number;
@@ -45,6 +50,11 @@ interface Proposal {
    * told. Undefined while it is queued.
    */
   takenIn: number | undefined;
+  /** When it is sent again, if it was forwarded, and after how long again. */
+  forwardAt: number;
+  patienceMilliseconds: number;
+  /** Several messages with it have left. */
+  copied: boolean;
   /** It may be among the entries that a snapshot brought. */
   mayBeApplied: boolean;
 }
@@ -52,6 +62,7 @@ interface Proposal {
 /** Of raft: `term` is the one in which it takes what it is offered. */
 export interface ProposalTaker {
   readonly term: number;
+  readonly role: Role;
   propose(entries: readonly ProposedEntry[]): Refusal | undefined;
 }
 
@@ -65,6 +76,7 @@ export interface ProposalOptions {
 export class Proposals {
   readonly #own: { readonly member: bigint; readonly incarnation: number };
   readonly #proposer: Bytes;
+  readonly #forwardAgainMilliseconds: number;
   readonly #pending = new RisingMap<Proposal>();
   #queue: Proposal[] = [];
   /** Those whose message never left: they wait for the next tick, and perhaps a connection. */
@@ -75,8 +87,12 @@ export class Proposals {
   #appliedTerm = 0;
   #sequence = 0;
 
-  constructor(own: { readonly member: bigint; readonly incarnation: number }) {
+  constructor(
+    own: { readonly member: bigint; readonly incarnation: number },
+    options: { readonly forwardAgainMilliseconds: number },
+  ) {
     this.#own = own;
+    this.#forwardAgainMilliseconds = options.forwardAgainMilliseconds;
     this.#proposer = proposerBytes(own);
   }
 
@@ -113,6 +129,9 @@ export class Proposals {
       startedAt: options.now,
       deadline: options.deadline,
       takenIn: undefined,
+      forwardAt: 0,
+      patienceMilliseconds: 0,
+      copied: false,
       mayBeApplied: false,
     };
     this.#pending.add(sequence, proposal);
@@ -125,7 +144,7 @@ export class Proposals {
    * leadership is handed over, the rest stays queued until its time is over; when too much is
    * uncommitted it is refused.
    */
-  flush(raft: ProposalTaker): void {
+  flush(raft: ProposalTaker, now: number): void {
     this.#due = false;
     while (this.#queue.length > 0) {
       let count = 0;
@@ -147,7 +166,36 @@ export class Proposals {
       if (refusal !== undefined) return;
       const taken = count === this.#queue.length ? this.#queue : this.#queue.splice(0, count);
       if (taken === this.#queue) this.#queue = [];
-      for (const proposal of taken) proposal.takenIn = raft.term;
+      const patienceMilliseconds = this.#forwardAgainMilliseconds;
+      const forwardAt = now + patienceMilliseconds;
+      for (const proposal of taken) {
+        proposal.takenIn = raft.term;
+        Object.assign(proposal, { forwardAt, patienceMilliseconds, copied: false });
+      }
+    }
+  }
+
+  /**
+   * At each tick: what was forwarded in this term and not heard of for its time goes to the leader
+   * again, as much as fits a message, in the order in which it was proposed.
+   */
+  forwardAgain(raft: ProposalTaker, now: number): void {
+    if (raft.role === "leader" || this.#pending.size === 0) return;
+    const again: Proposal[] = [];
+    let bytes = 0;
+    for (const proposal of this.#pending.values()) {
+      if (proposal.takenIn !== raft.term || proposal.forwardAt > now) continue;
+      if (again.length > 0 && bytes + proposal.data.length > LIMITS.appendBytesMax) break;
+      again.push(proposal);
+      bytes += proposal.data.length;
+    }
+    const entries = again.map(({ data }): ProposedEntry => ({ kind: "normal", data }));
+    if (entries.length === 0 || raft.propose(entries) !== undefined) return;
+    for (const proposal of again) {
+      proposal.copied = true;
+      // A leader that is slow has it already: not to make that worse.
+      proposal.patienceMilliseconds *= 2;
+      proposal.forwardAt = now + proposal.patienceMilliseconds;
     }
   }
 
@@ -190,7 +238,7 @@ export class Proposals {
   unsent(entries: readonly ProposedEntry[], term: number): void {
     for (const { data } of entries) {
       const proposal = this.#pending.get(ownSequence(data, this.#proposer) ?? 0);
-      if (proposal?.takenIn !== term) continue;
+      if (proposal?.takenIn !== term || proposal.copied) continue;
       proposal.takenIn = undefined;
       this.#unsent.push(proposal);
     }
