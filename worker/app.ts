@@ -12,6 +12,7 @@ import { grantOf, isListed } from "./access.ts";
 import type { Grant } from "./auth/grant.ts";
 import { configOf } from "./config.ts";
 import type { EdgeConfig, EdgeEnv } from "./config.ts";
+import { locationHintOf } from "./location.ts";
 import { PEER_PATH } from "../shared/peer/links/frame-link.ts";
 import { serveMember } from "./member-route.ts";
 import { openApi } from "./openapi.ts";
@@ -43,7 +44,7 @@ function serve({ handler, parameters, lasts: mayLast }: Served, named: string | 
     const config = configOf(env);
     const request = context.req.raw;
     const grant = context.get("grant");
-    const upstream = new Upstream(config, grant);
+    const upstream = new Upstream(config, grant, locationHintOf(request));
     const parameter = named === undefined ? undefined : parameterOf(context, named);
     let lasts = false;
     try {

@@ -9,7 +9,8 @@ import { hostedMembers, hostedUrl } from "./durable/hosted-members.ts";
 import { serverlessOf, voterUrls } from "./durable/serverless-config.ts";
 import type { ServerlessEnv } from "./durable/serverless-config.ts";
 import { platformOf } from "./platform.ts";
-import type { EdgePlatform } from "./platform.ts";
+import type { EdgePlatform, ReplicaEnv } from "./platform.ts";
+import { FollowedRanges } from "./replica/followed.ts";
 import { JwtVerifier } from "./auth/jwt.ts";
 import { Hedges } from "./hedge.ts";
 import { RateLimiter } from "./rate-limit.ts";
@@ -38,7 +39,7 @@ export interface RateLimiterBinding {
   limit(options: { key: string }): Promise<{ success: boolean }>;
 }
 
-export interface EdgeEnv extends ServerlessEnv {
+export interface EdgeEnv extends ServerlessEnv, ReplicaEnv {
   /** Base URLs of the peers' client ports, separated by commas. */
   readonly QUORATE_PEERS?: string;
   /**
@@ -67,6 +68,11 @@ export interface EdgeEnv extends ServerlessEnv {
   readonly QUORATE_STALL_MS?: string;
   /** How many lease hubs share the leases; a hub serves some 1000 keepalives a second. */
   readonly QUORATE_HUB_SHARDS?: string;
+  /**
+   * Prefixes of keys that have replicas near their readers, with commas between; percent-encoded. "*": all keys.
+   * Needs the binding REPLICA.
+   */
+  readonly QUORATE_REPLICAS?: string;
   readonly LEASE_HUB?: {
     getByName(name: string, options?: { locationHint: string }): LeaseHubStub;
   };
@@ -88,6 +94,8 @@ export interface EdgeConfig {
   readonly hedges: Hedges | undefined;
   /** What watches and links hold for their readers, together. */
   readonly readers: Readers;
+  /** Undefined: no range has replicas. */
+  readonly followed: FollowedRanges | undefined;
 }
 
 const known = new Map<string, EdgeConfig>();
@@ -115,6 +123,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_RATE_PER_SECOND,
     QUORATE_HEDGE_MS,
     QUORATE_STALL_MS,
+    env.QUORATE_REPLICAS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -160,6 +169,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
       }),
       now: () => platform.now(),
     }),
+    followed: followedOf(env),
     hubs: Array.from({ length: shards }, (_, shard) => `leases:${shard}`),
   };
   // A deployment has one configuration; tests have a few. Nothing grows with requests.
@@ -182,6 +192,18 @@ function peersOfThisWorker(env: EdgeEnv): string[] {
   const hosted = hostedMembers(env);
   if (hosted.length === 0) return voterUrls(serverlessOf(env));
   return hosted.map(({ name }) => hostedUrl(name));
+}
+
+function followedOf(env: EdgeEnv): FollowedRanges | undefined {
+  const names = listOf(env.QUORATE_REPLICAS);
+  if (names.length === 0) return undefined;
+  if (env.REPLICA === undefined) throw misconfigured("QUORATE_REPLICAS needs the binding REPLICA");
+  try {
+    return new FollowedRanges(names, serverlessOf(env).cluster);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw misconfigured(`QUORATE_REPLICAS: ${error.message}`);
+  }
 }
 
 /** An empty setting is none. */

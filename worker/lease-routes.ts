@@ -10,6 +10,7 @@ import type { HubAnswer, LeaseHubStub } from "./config.ts";
 import { jsonBytes } from "./encoding.ts";
 import { checkLease } from "./auth/grant.ts";
 import { membersOf } from "./json-txn.ts";
+import { locationHintOf } from "./location.ts";
 import { Params, parseLease, readJson } from "./params.ts";
 import { HttpError } from "./problem.ts";
 
@@ -98,21 +99,10 @@ export function hubOf(
 ): LeaseHubStub | undefined {
   const position = Number(BigInt.asUintN(64, id) % BigInt(config.hubs.length));
   const name = config.hubs[position] ?? "leases:0";
-  const { continent } = (request as { cf?: { continent?: string } }).cf ?? {};
-  const locationHint = continent === undefined ? undefined : LOCATION_HINTS[continent];
+  const locationHint = locationHintOf(request);
   if (locationHint === undefined) return env.LEASE_HUB?.getByName(name);
   return env.LEASE_HUB?.getByName(`${name}:${locationHint}`, { locationHint });
 }
-
-/** Cloudflare's hints for where an object is made, by the continent that a request comes from. */
-const LOCATION_HINTS: Readonly<Record<string, string>> = {
-  AF: "afr",
-  AS: "apac",
-  EU: "weur",
-  NA: "enam",
-  OC: "oc",
-  SA: "sam",
-};
 
 /** A hub's answer, or the error that it stands for. */
 export function confirmed(answer: HubAnswer): HubAnswer & { readonly ok: true } {

@@ -2,7 +2,8 @@
  * The edge's way to the peers, for the length of one request (no socket may outlive its request in
  * a Worker). Calls go by POST, on to the next peer whenever one fails: reads as they are, writes
  * under an identity, so that they apply once. A read that is late is asked of a second peer too
- * (`hedge.ts`). Watches go over a WebSocket.
+ * (`hedge.ts`). Watches go over a WebSocket. Where a replica follows the range, reads and watches
+ * go there first (`replica/replica-way.ts`).
  */
 import type { CallOptions, Caller, WatchHandle, WatchListener } from "../shared/client/caller.ts";
 import { LinkCaller } from "../shared/client/link-caller.ts";
@@ -29,6 +30,7 @@ import type {
 import type { EdgeConfig } from "./config.ts";
 import { admit, admitWatch } from "./auth/grant.ts";
 import type { Grant } from "./auth/grant.ts";
+import { ReplicaWay } from "./replica/replica-way.ts";
 import { servedBy } from "./served.ts";
 import type { Served } from "./served.ts";
 
@@ -44,9 +46,13 @@ export class Upstream implements Caller {
   #welcome: LinkWelcome | undefined;
   #demandedCluster: bigint | undefined;
   #hedgesLeft: number = LIMITS.hedgesPerRequestMax;
+  readonly #near: ReplicaWay | undefined;
 
-  /** `grant`: whose requests these are; undefined: nothing may be asked yet. */
-  constructor(config: EdgeConfig, grant: Grant | undefined) {
+  /**
+   * `grant`: whose requests these are; undefined: nothing may be asked yet. `hint`: where they come from, if that is
+   * known.
+   */
+  constructor(config: EdgeConfig, grant: Grant | undefined, hint?: string) {
     this.#config = config;
     this.#grant = grant;
     this.platform = config.platform;
@@ -62,6 +68,8 @@ export class Upstream implements Caller {
       },
     };
     this.#posts = new PostCaller(this.#options);
+    const { followed } = config;
+    if (followed !== undefined) this.#near = new ReplicaWay(followed, this.#options, hint);
   }
 
   async call<Method extends LinkMethod>(
@@ -70,6 +78,18 @@ export class Upstream implements Caller {
   ): Promise<LinkAnswerOf<Method>> {
     if (this.#grant === undefined) throw rpcError("permissionDenied");
     const admitted = admit(this.#grant, request as LinkRequest);
+    if (isRange(admitted) && this.#near !== undefined) {
+      const { timeoutMilliseconds = this.#options.timeoutMilliseconds } = options;
+      const deadline = this.platform.now() + timeoutMilliseconds;
+      const near = await this.#near.read(admitted, options, this.#demandedCluster);
+      if (near !== undefined) {
+        this.served = near.served;
+        const answer: unknown = near.answer;
+        return answer as LinkAnswerOf<Method>;
+      }
+      const rest = Math.max(1, deadline - this.platform.now());
+      options = { ...options, timeoutMilliseconds: rest };
+    }
     let answer: LinkAnswerOf<Method>;
     try {
       // Admitting keeps the method.
@@ -154,12 +174,15 @@ export class Upstream implements Caller {
   async watch(create: LinkWatchCreate, listener: WatchListener): Promise<WatchHandle> {
     if (this.#grant === undefined) throw rpcError("permissionDenied");
     admitWatch(this.#grant, create);
+    const near = await this.#near?.watch(create, listener);
+    if (near !== undefined) return near;
     this.#link ??= new LinkCaller(this.#options);
     return this.#link.watch(create, listener);
   }
 
   close(): void {
     this.#link?.close();
+    this.#near?.close();
   }
 }
 

@@ -104,6 +104,12 @@ function addCounts(registers: Registry[], peer: Peer): void {
     ({ transactions }) => transactions,
   );
   gauge("etcd_debugging_mvcc_keys_total", "Keys that exist.", ({ keys }) => keys);
+  gauge("etcd_debugging_mvcc_watcher_total", "Watchers.", ({ watchers }) => watchers);
+  gauge(
+    "etcd_debugging_mvcc_slow_watcher_total",
+    "Watchers that lag.",
+    ({ laggingWatchers }) => laggingWatchers,
+  );
   gauge(
     "etcd_debugging_mvcc_compact_revision",
     "The last compaction's revision.",

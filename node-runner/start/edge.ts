@@ -15,6 +15,8 @@ const CONFIG = join(ROOT, "wrangler.toml");
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export interface RunningEdge {
+  /** Its runtime: the way to its Durable Objects. */
+  readonly runtime: Miniflare;
   stop(): Promise<void>;
 }
 
@@ -69,7 +71,7 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
       if (ours[position]?.includes(listener) !== true) process.removeListener(signal, listener);
     }
   }
-  return { stop: () => worker.dispose() };
+  return { runtime: worker, stop: () => worker.dispose() };
 }
 
 /** One module, as wrangler bundles it. */

@@ -237,6 +237,15 @@ export const LIMITS = {
    */
   hubGatherMilliseconds: 75,
   hubWaitingMax: 20_000,
+  /**
+   * How long the edge waits for a replica before it asks the peers, and how long it passes over one
+   * that didn't answer.
+   */
+  replicaWaitMilliseconds: 1000,
+  replicaRestMilliseconds: 1000,
+  /** A replica that nobody asks follows for so long; how often it is looked at whether somebody does. */
+  replicaIdleMilliseconds: 600_000,
+  replicaWatchdogMilliseconds: 60_000,
 
   /** Bytes of one chunk of a snapshot stream, and chunks that are under way before the receiver has consumed them. */
   snapshotChunkBytes: 256 * KIB,

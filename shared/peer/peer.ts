@@ -67,6 +67,9 @@ export interface PeerCounts {
   readonly keys: number;
   /** -1: nothing was compacted yet. */
   readonly compactRevision: number;
+  /** Watchers that are open now, and those of them that lag. */
+  readonly watchers: number;
+  readonly laggingWatchers: number;
   readonly leaderChanges: number;
   /** Proposals that wait now. */
   readonly proposalsPending: number;

@@ -130,9 +130,11 @@ class RunningPeer implements Peer {
 
   counts(): PeerCounts {
     const { puts, deletes, ranges, transactions } = this.#state.counts;
-    const { keysAlive: keys, compactRevision } = this.#state.store;
+    const { keysAlive: keys, compactRevision, watches } = this.#state.store;
+    const { watcherCount: watchers, laggingCount: laggingWatchers } = watches;
+    const operations = { puts, deletes, ranges, transactions };
     const { counts } = this.#consensus;
-    return { puts, deletes, ranges, transactions, keys, compactRevision, ...counts };
+    return { ...operations, keys, compactRevision, watchers, laggingWatchers, ...counts };
   }
 
   ready(): Promise<void> {

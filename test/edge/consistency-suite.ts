@@ -25,7 +25,8 @@ async function factsOf(response: Response): Promise<Facts> {
   };
 }
 
-export function consistencySuite(edgeOf: () => Edge): void {
+/** `readsBy`: who serves reads. */
+export function consistencySuite(edgeOf: () => Edge, readsBy = /^peer [0-9a-f]+$/): void {
   const write = async (body: string): Promise<Facts> =>
     factsOf(await edgeOf().fetch("/kv/level", { method: "PUT", body }));
 
@@ -48,7 +49,7 @@ export function consistencySuite(edgeOf: () => Edge): void {
     for (const [path, consistency] of levels) {
       const facts = await factsOf(await edgeOf().fetch(path));
       expect([path, facts.consistency]).toEqual([path, consistency]);
-      expect(facts.servedBy).toMatch(/^peer [0-9a-f]+$/);
+      expect(facts.servedBy).toMatch(readsBy);
       expect(facts.term).toBe(written.term);
       if (consistency === "linearizable") expect(facts.age).toBe("0");
       if (consistency === "bounded") expect(Number(facts.age)).toBeLessThanOrEqual(10_000);

@@ -5,6 +5,7 @@
 import { request as httpRequest } from "node:http";
 import type { IncomingHttpHeaders } from "node:http";
 import { startEdge } from "../../node-runner/start/edge.ts";
+import type { ReplicaStatus } from "../../shared/replica/replica.ts";
 import { connect } from "../../shared/client/index.ts";
 import type { Store } from "../../shared/client/index.ts";
 import { createApp } from "../../worker/app.ts";
@@ -31,13 +32,26 @@ export type StartEdge = (peers: readonly string[], variables?: EdgeVariables) =>
 
 const ANSWER_MILLISECONDS = 15_000;
 
+/** A Durable Object of the Worker that tests abort and ask. */
+export interface TestedObject {
+  restart(): Promise<void>;
+  status(): Promise<ReplicaStatus>;
+}
+
 /** The Worker that `wrangler deploy` publishes, in local workerd. */
-export const startWorkerd: StartEdge = async (peers, variables = {}) => {
+export const startWorkerd = async (
+  peers: readonly string[],
+  variables: EdgeVariables = {},
+): Promise<Edge & { replica(name: string): Promise<TestedObject> }> => {
   const [port = 0] = await freePorts(1);
   const dataDir = makeTempDir("edge");
   const running = await startEdge({ port, peers, dataDir, variables });
   return {
     ...edgeAt(port),
+    async replica(name) {
+      const replicas = await running.runtime.getDurableObjectNamespace("REPLICA");
+      return replicas.getByName(name) as unknown as TestedObject;
+    },
     async stop() {
       await running.stop();
       removeTempDir(dataDir);
@@ -45,7 +59,10 @@ export const startWorkerd: StartEdge = async (peers, variables = {}) => {
   };
 };
 
-function edgeAt(port: number): Pick<Edge, "url" | "fetch" | "refusedUpgrade" | "statusAtHost"> {
+/** An edge that listens on this port of this machine. */
+export function edgeAt(
+  port: number,
+): Pick<Edge, "url" | "fetch" | "refusedUpgrade" | "statusAtHost"> {
   const url = `http://127.0.0.1:${port}`;
   return {
     url,

@@ -2,59 +2,19 @@
  * The lease hub in workerd, before peers that count what reaches them: many clients' renewals
  * become few messages, and nothing but the peers' answer is ever told.
  */
-import { createServer } from "node:http";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createTestHarness } from "wrangler";
-import { attachLink } from "../../node-runner/link/link-door.ts";
-import type { LinkDoor } from "../../node-runner/link/link-door.ts";
 import { rpcError } from "../../shared/api/errors.ts";
 import { connect } from "../../shared/client/index.ts";
 import { startEdge } from "../../node-runner/start/edge.ts";
+import { FakeCluster } from "./fake-cluster.ts";
 import { freePorts } from "../support/ports.ts";
-import { PATIENT_CALL } from "../support/in-process-cluster.ts";
 import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
-import { MemoryServices } from "../support/memory-services.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** The harness gives requests a place in North America, and so a hub there. */
 const HUB = { name: "leases:0:enam" };
-
-/** Peers of one map, on a socket. */
-class FakeCluster {
-  readonly services = new MemoryServices();
-  readonly #server: Server = createServer();
-  readonly #door: LinkDoor;
-
-  constructor() {
-    const options = {
-      clusterId: 1n,
-      memberId: 2n,
-      secret: undefined,
-      knowsCallers: false,
-      origins: [],
-    };
-    this.#door = attachLink(this.#server, this.services, options);
-  }
-
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  async grant(): Promise<string> {
-    const { id } = await this.services.lease.grant({ id: 0n, ttlSeconds: 30n }, PATIENT_CALL);
-    return `${id}`;
-  }
-
-  stop(): void {
-    this.#door.close();
-    this.#server.closeAllConnections();
-    this.#server.close();
-  }
-}
 
 interface Renewal {
   readonly status: number;

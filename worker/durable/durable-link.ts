@@ -11,12 +11,21 @@ import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { readBody } from "../params.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { workerd } from "../workerd.ts";
-import type { ServedPeer } from "./peer-node.ts";
+import type { Services } from "../../shared/peer/services.ts";
+import type { Fence } from "./fence.ts";
+
+/** Whose link it is: a peer's, or a replica's. */
+export interface LinkNode {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly peer: { readonly services: Services };
+  readonly fence: Pick<Fence, "pass">;
+}
 
 /** How often a link that reads slowly is looked at again. */
 const SLOW_LOOK_MILLISECONDS = 50;
 
-export async function serveDurableLink(node: ServedPeer, request: Request): Promise<Response> {
+export async function serveDurableLink(node: LinkNode, request: Request): Promise<Response> {
   try {
     if (!new URL(request.url).pathname.endsWith("/link")) {
       throw new HttpError(
@@ -31,7 +40,7 @@ export async function serveDurableLink(node: ServedPeer, request: Request): Prom
   }
 }
 
-const optionsOf = ({ clusterId, memberId }: ServedPeer) => ({
+const optionsOf = ({ clusterId, memberId }: LinkNode) => ({
   clusterId,
   memberId,
   accepts: () => true,
@@ -39,7 +48,7 @@ const optionsOf = ({ clusterId, memberId }: ServedPeer) => ({
 
 const defer = (callback: () => void): void => void setTimeout(callback, 0);
 
-async function exchange(node: ServedPeer, body: Bytes): Promise<Response> {
+async function exchange(node: LinkNode, body: Bytes): Promise<Response> {
   const options = { ...optionsOf(node), defer };
   try {
     const batches = await exchangeLink(node.peer.services, body, options).answer;
@@ -52,7 +61,7 @@ async function exchange(node: ServedPeer, body: Bytes): Promise<Response> {
   }
 }
 
-function upgrade(node: ServedPeer): Response {
+function upgrade(node: LinkNode): Response {
   if (workerd.WebSocketPair === undefined) throw new HttpError(501, "no WebSockets here");
   const { 0: client, 1: server } = new workerd.WebSocketPair();
   const unsent = (): number => server.bufferedAmount ?? 0;
