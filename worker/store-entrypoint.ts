@@ -11,9 +11,9 @@
  *   const entry = await env.STORE.get("config/greeting"); // entry?.value === "hello"
  *
  * One call is one RPC and one message to a peer. Keys and values are text or bytes; what comes back
- * is plain data. A failed call throws an Error whose message is etcd's text. What lasts (watches,
- * leases that keep themselves) is the client's: `connect({ edge: env.EDGE })` over a binding of the
- * default entrypoint.
+ * is plain data. A failed call throws an Error whose message is etcd's text. Leases that keep
+ * themselves, locks and the rest are the client's: `connect({ fetcher: env.EDGE })` over a binding
+ * of the default entrypoint.
  */
 import { WorkerEntrypoint } from "cloudflare:workers";
 import { utf8 } from "../shared/base/bytes.ts";
@@ -21,15 +21,19 @@ import type { Bytes } from "../shared/base/bytes.ts";
 import type { Consistency } from "../shared/client/consistency.ts";
 import type { Selector } from "../shared/client/keys.ts";
 import { compare, put } from "../shared/client/operations.ts";
-import { text } from "../shared/client/values.ts";
-import type { Entry } from "../shared/client/values.ts";
 import type { Store } from "../shared/client/store.ts";
 import { EVERYTHING } from "./auth/grant.ts";
 import type { Grant } from "./auth/grant.ts";
 import { tenantOf } from "./auth/tenant.ts";
 import { configOf } from "./config.ts";
 import type { EdgeEnv } from "./config.ts";
+import { StoreWatch } from "./store-watch.ts";
+import { storedEntry } from "./stored.ts";
+import type { StoredEntry } from "./stored.ts";
 import { Upstream, storeOver } from "./upstream.ts";
+import { carry } from "./watch-carrier.ts";
+import type { Carried } from "./watch-carrier.ts";
+import { positionOf } from "./watch-feed.ts";
 
 /** What a binding may do; prefixes of keys. */
 export interface StoreProps {
@@ -38,28 +42,27 @@ export interface StoreProps {
   readonly tenant?: string;
 }
 
-export interface StoredEntry {
-  readonly key: string;
-  /** As text; bytes that are no UTF-8 are told by `bytes` alone. */
-  readonly value: string;
-  readonly bytes: Bytes;
-  readonly createRevision: number;
-  readonly modRevision: number;
-  readonly version: number;
-  readonly lease: bigint;
-}
-
 export interface StoreReadOptions {
   readonly consistency?: Consistency;
   readonly revision?: number;
   readonly limit?: number;
 }
 
+export interface StoreWatchOptions {
+  /** The first revision wanted; by default what comes after now. */
+  readonly fromRevision?: number;
+  /** The id of an event: what comes after it. */
+  readonly after?: string;
+  /** Events name what was there before. */
+  readonly previous?: boolean;
+  readonly only?: "put" | "delete";
+}
+
 export class StoreEntrypoint extends WorkerEntrypoint<EdgeEnv, StoreProps | undefined> {
   /** Undefined: there is no such key. */
   async get(key: string | Bytes, options: StoreReadOptions = {}): Promise<StoredEntry | undefined> {
     const entry = await (await this.#store()).get(key, options);
-    return entry === undefined ? undefined : plain(entry);
+    return entry === undefined ? undefined : storedEntry(entry);
   }
 
   async list(
@@ -67,7 +70,7 @@ export class StoreEntrypoint extends WorkerEntrypoint<EdgeEnv, StoreProps | unde
     options: StoreReadOptions = {},
   ): Promise<{ entries: StoredEntry[]; count: number; more: boolean; revision: number }> {
     const { entries, ...rest } = await (await this.#store()).list(selector, options);
-    return { entries: entries.map(plain), ...rest };
+    return { entries: entries.map(storedEntry), ...rest };
   }
 
   async put(
@@ -100,6 +103,27 @@ export class StoreEntrypoint extends WorkerEntrypoint<EdgeEnv, StoreProps | unde
   async delete(selector: Selector): Promise<{ deleted: number; revision: number }> {
     const { deleted, revision } = await (await this.#store()).delete(selector);
     return { deleted, revision };
+  }
+
+  /**
+   * What happens from now on, or from a revision on, each change once and in order:
+   * `for await (const event of watched(env.STORE.watch({ prefix: "config/" })))`, with `watched` of
+   * quorate/client. A watch that broke goes on `after` the last event's id.
+   */
+  async watch(selector: Selector, options: StoreWatchOptions = {}): Promise<StoreWatch> {
+    const { after, fromRevision, previous, only } = options;
+    const since = fromRevision === undefined ? undefined : { revision: fromRevision, delivered: 0 };
+    const carried: Carried = {
+      config: configOf(this.env),
+      upstream: await this.#upstream(),
+      selector,
+      watch: { previous, only },
+      timeoutMilliseconds: undefined,
+      encoding: "utf8",
+      start: after === undefined ? since : positionOf(after),
+      grant: undefined,
+    };
+    return carry(carried, { make: (parts) => new StoreWatch(parts), end: StoreWatch.end });
   }
 
   /** A lease of so many seconds; who holds it renews it by `keepAlive`. */
@@ -146,9 +170,4 @@ async function grantOf(props: StoreProps | undefined): Promise<Grant> {
 
 function bytesOf(value: string | Bytes): Bytes {
   return typeof value === "string" ? utf8(value) : value;
-}
-
-function plain(entry: Entry<Bytes>): StoredEntry {
-  const { key, bytes, createRevision, modRevision, version, lease } = entry;
-  return { key, value: text.decode(bytes), bytes, createRevision, modRevision, version, lease };
 }

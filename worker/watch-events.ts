@@ -9,7 +9,8 @@ import type { Bytes } from "../shared/base/bytes.ts";
 import { LIMITS } from "../shared/base/limits.ts";
 import { problemOf } from "./problem.ts";
 import { tooSlow } from "./readers.ts";
-import type { CarrierParts, Message } from "./watch-feed.ts";
+import type { CarrierParts } from "./watch-carrier.ts";
+import type { Message } from "./watch-feed.ts";
 
 type Controller = ReadableStreamDefaultController<Uint8Array>;
 

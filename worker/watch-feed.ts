@@ -15,7 +15,6 @@ import { jsonBytes } from "./encoding.ts";
 import type { Encoding } from "./encoding.ts";
 import { entryJson } from "./kv-routes.ts";
 import { HttpError, problemOf } from "./problem.ts";
-import type { Reader } from "./readers.ts";
 
 /** Where a reader is. */
 export interface Position {
@@ -36,15 +35,8 @@ export interface Message {
   readonly event: "ready" | "put" | "delete" | "compacted" | "error";
   readonly data: object;
   readonly id?: string;
-}
-
-/** What carries a feed to its reader needs. */
-export interface CarrierParts {
-  readonly feed: WatchFeed;
-  readonly reader: Reader;
-  readonly stallMilliseconds: number;
-  /** Ends the feed and its way to the peers. */
-  close(): void;
+  /** What a put or delete tells of, for carriers that need no JSON. */
+  readonly change?: WatchEvent<Bytes>;
 }
 
 export interface FeedOptions {
@@ -171,7 +163,7 @@ export class WatchFeed {
         : { ...jsonBytes("key", entry.keyBytes, this.#encoding), modRevision: revision };
     const before = previous === undefined ? {} : { previous: entryJson(previous, this.#encoding) };
     const id = `${revision}.${this.#delivered}`;
-    return { event: type, data: { revision, ...changed, ...before }, id };
+    return { event: type, data: { revision, ...changed, ...before }, id, change: event };
   }
 
   /** The reader is told what it has missed, and the stream goes on with what is left. */

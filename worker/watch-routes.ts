@@ -14,19 +14,14 @@
  * then comes { "event": "sync", "id": "<id>" }, to be answered by the id as text; without the answer
  * the feed rests. { "event": "keepalive" } comes while nothing happens.
  */
-import { LIMITS } from "../shared/base/limits.ts";
-import type { Bytes } from "../shared/base/bytes.ts";
-import type { Watch, WatchEvent } from "../shared/client/watch.ts";
 import { socketToken } from "./access.ts";
 import type { Exchange } from "./exchange.ts";
 import { Params } from "./params.ts";
-import { HeldWatches, takenBytes } from "./held-watches.ts";
 import { HttpError } from "./problem.ts";
-import { tooSlow } from "./readers.ts";
-import { storeOver } from "./upstream.ts";
+import { carry } from "./watch-carrier.ts";
+import type { Carried, CarrierParts } from "./watch-carrier.ts";
 import { EventStream } from "./watch-events.ts";
-import { WatchFeed, positionOf } from "./watch-feed.ts";
-import type { CarrierParts } from "./watch-feed.ts";
+import { positionOf } from "./watch-feed.ts";
 import { SocketFeed } from "./watch-socket.ts";
 import { workerd } from "./workerd.ts";
 
@@ -44,43 +39,24 @@ export async function watchKeys(exchange: Exchange): Promise<Response> {
   const revision = params.count("revision");
   if (revision === 0) throw new HttpError(400, "revision is 1 or more, or left out");
   const start = resumed ?? (revision === undefined ? undefined : { revision, delivered: 0 });
-  const reader = config.readers.enter(() => carrier?.end());
-  const store = storeOver(new HeldWatches(upstream, reader));
-  const open = (from: number | undefined): Watch<Bytes> =>
-    store.watch(selector, {
-      fromRevision: from,
-      previous: params.flag("previous"),
-      only: params.oneOf("only", ["put", "delete"]),
-      bufferBytesMax: LIMITS.edgeWatchBytesMax,
-    });
-  const taken = (event: WatchEvent<Bytes>): void => reader.took(takenBytes(event));
-  const feed = new WatchFeed(open, { encoding: params.encoding, start, grant, taken });
-  let carrier: EventStream | SocketFeed | undefined;
-  try {
-    await feed.begin(params.timeoutMilliseconds ?? config.timeoutMilliseconds);
-    // Nothing has carried it yet, so nobody was told.
-    if (reader.isOver) throw tooSlow();
-  } catch (error) {
-    feed.close();
-    reader.leave();
-    throw error;
-  }
-  const parts: CarrierParts = {
-    feed,
-    reader,
-    stallMilliseconds: config.readers.stallMilliseconds,
-    close: () => {
-      feed.close();
-      upstream.close();
-    },
+  const carried: Carried = {
+    config,
+    upstream,
+    selector,
+    watch: { previous: params.flag("previous"), only: params.oneOf("only", ["put", "delete"]) },
+    timeoutMilliseconds: params.timeoutMilliseconds,
+    encoding: params.encoding,
+    start,
+    grant,
   };
-  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
-    carrier = new EventStream(parts);
-    return overEvents(carrier);
+  if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+    return overSocket(carried, request);
   }
-  return overSocket(parts, request, (socket) => {
-    carrier = socket;
+  const stream = await carry(carried, {
+    make: (parts) => new EventStream(parts),
+    end: (slow) => slow.end(),
   });
+  return overEvents(stream);
 }
 
 function overEvents(stream: EventStream): Response {
@@ -94,20 +70,18 @@ function overEvents(stream: EventStream): Response {
   });
 }
 
-function overSocket(
-  parts: CarrierParts,
-  request: Request,
-  made: (socket: SocketFeed) => void,
-): Response {
-  if (workerd.WebSocketPair === undefined) {
-    parts.close();
-    parts.reader.leave();
-    throw new HttpError(501, "this runtime has no WebSockets for the edge: read events instead");
-  }
-  const { 0: client, 1: server } = new workerd.WebSocketPair();
-  server.accept();
-  const socket = new SocketFeed(parts, server);
-  made(socket);
+async function overSocket(carried: Carried, request: Request): Promise<Response> {
+  let client: unknown;
+  const make = (parts: CarrierParts): SocketFeed => {
+    if (workerd.WebSocketPair === undefined) {
+      throw new HttpError(501, "this runtime has no WebSockets for the edge: read events instead");
+    }
+    const pair = new workerd.WebSocketPair();
+    client = pair[0];
+    pair[1].accept();
+    return new SocketFeed(parts, pair[1]);
+  };
+  const socket = await carry(carried, { make, end: (slow) => slow.end() });
   void socket.run();
   const headers = new Headers();
   if (socketToken(request) !== undefined) headers.set("sec-websocket-protocol", "Bearer");

@@ -5,7 +5,8 @@
 import { LIMITS } from "../shared/base/limits.ts";
 import { problemOf } from "./problem.ts";
 import { tooSlow } from "./readers.ts";
-import type { CarrierParts, Message } from "./watch-feed.ts";
+import type { CarrierParts } from "./watch-carrier.ts";
+import type { Message } from "./watch-feed.ts";
 import type { ServerSocket } from "./workerd.ts";
 
 /** Syncs that may be unanswered before the feed rests. */
@@ -43,7 +44,8 @@ export class SocketFeed {
       const message = await this.#parts.feed.next();
       if (message === undefined) return this.#finish(1000, "");
       if (message.event === "error") return this.#fail(message);
-      this.#send(message);
+      const { event, id, data } = message;
+      this.#send({ event, id, data });
       if (this.#sinceSync >= LIMITS.edgeWatchBytesMax && message.id !== undefined) {
         this.#sync(message.id);
       }

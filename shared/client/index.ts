@@ -43,4 +43,6 @@ export { Entry, ValueError, bytes, json, schema, text } from "./values.ts";
 export type { Codec, SchemaIssue, StandardSchema } from "./values.ts";
 export { CompactedError, Watch } from "./watch.ts";
 export type { WatchEvent, WatchOptions } from "./watch.ts";
+export { watched } from "./watched.ts";
+export type { BoundWatch } from "./watched.ts";
 export * from "./recipes/index.ts";

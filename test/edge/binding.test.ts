@@ -13,6 +13,7 @@ import { MemoryServices } from "../support/memory-services.ts";
 const ROOT = join(import.meta.dirname, "..", "..");
 const COMPATIBILITY_DATE = "2026-11-02";
 
+const services = new MemoryServices();
 let server: Server;
 let door: LinkDoor;
 let workers: Miniflare;
@@ -27,7 +28,7 @@ beforeAll(async () => {
     origins: [],
     knowsCallers: false,
   };
-  door = attachLink(server, new MemoryServices(), options);
+  door = attachLink(server, services, options);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const peer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const moduleOf = async (path: string) => ({
@@ -94,4 +95,26 @@ test("a binding whose props name permissions has those alone", async () => {
     foreignWrite: refused,
     everything: refused,
   });
+});
+
+test("a watch is an async iterator: each change once, resumed by id, ended with its loop", async () => {
+  expect(await ask("/watch")).toEqual({
+    seen: [
+      ["ready", null, null],
+      ["put", "w/a", "1"],
+      ["put", "w/b", "2"],
+      ["delete", "w/a", ""],
+    ],
+    resumed: [
+      ["ready", null],
+      ["put", "w/b"],
+      ["delete", "w/a"],
+    ],
+    refused: expect.stringContaining("permission denied") as unknown,
+  });
+  await expect.poll(() => services.openStreams, { timeout: 30_000 }).toBe(0);
+});
+
+test("a watch whose caller is behind loses nothing", async () => {
+  expect(await ask("/watch-many")).toEqual({ same: true, count: 40 });
 });

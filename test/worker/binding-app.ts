@@ -1,4 +1,5 @@
 /** Another Worker of the account, as an app would write it: it calls the store over bindings. */
+import { watched } from "../../shared/client/index.ts";
 import type { StoreEntrypoint } from "../../worker/store-entrypoint.ts";
 
 interface AppEnv {
@@ -11,6 +12,8 @@ export default {
   async fetch(request: Request, env: AppEnv): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname === "/limited") return Response.json(await limited(env));
+    if (pathname === "/watch") return Response.json(await watching(env));
+    if (pathname === "/watch-many") return Response.json(await watchingMany(env));
     const missing = await env.STORE.get("app/none");
     const { revision } = await env.STORE.put("app/greeting", "hello");
     using entry = await env.STORE.get("app/greeting", { consistency: "session" });
@@ -51,4 +54,51 @@ async function limited(env: AppEnv): Promise<object> {
     foreignWrite: await refusal(env.LIMITED.put("theirs/a", "x")),
     everything: await refusal(env.LIMITED.list({ all: true })),
   };
+}
+
+/** A watch that is left and resumed, one of the past, and one that isn't allowed. */
+async function watching(env: AppEnv): Promise<object> {
+  const seen: (string | undefined)[][] = [];
+  const ids: string[] = [];
+  for await (const { type, id, entry } of watched(env.STORE.watch({ prefix: "w/" }))) {
+    if (type === "ready") {
+      await env.STORE.put("w/a", "1");
+      await env.STORE.put("other", "x");
+      await env.STORE.put("w/b", "2");
+      await env.STORE.delete("w/a");
+    }
+    seen.push([type, entry?.key, entry?.value]);
+    ids.push(id);
+    if (seen.length === 4) break;
+  }
+  const resumed: (string | undefined)[][] = [];
+  const after = ids[1] ?? "";
+  for await (const { type, entry } of watched(env.STORE.watch({ prefix: "w/" }, { after }))) {
+    resumed.push([type, entry?.key]);
+    if (resumed.length === 3) break;
+  }
+  const refused = await watched(env.LIMITED.watch({ prefix: "theirs/" }))
+    .next()
+    .then(
+      () => "it was allowed",
+      (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    );
+  return { seen, resumed, refused };
+}
+
+/** Many large events, more than what may wait for a reader at a time. */
+async function watchingMany(env: AppEnv): Promise<object> {
+  const count = 40;
+  const revisions: number[] = [];
+  const seen: number[] = [];
+  for await (const { type, revision } of watched(env.STORE.watch({ prefix: "many/" }))) {
+    if (type !== "ready") seen.push(revision);
+    else {
+      for (let each = 0; each < count; each += 1) {
+        revisions.push((await env.STORE.put("many/key", "x".repeat(10_000))).revision);
+      }
+    }
+    if (seen.length === count) break;
+  }
+  return { same: JSON.stringify(seen) === JSON.stringify(revisions), count: seen.length };
 }
