@@ -123,7 +123,15 @@ describe("the lease hub in workerd", () => {
   });
 });
 
-test("over a storm of evictions no success is invented and no lease is told as lost", async () => {
+/** The Worker before peers of its own, with a hub that can be evicted. */
+async function withHarness(
+  use: (at: {
+    readonly cluster: FakeCluster;
+    readonly url: string;
+    /** Rejects when there is no hub just now. */
+    readonly evict: () => Promise<void>;
+  }) => Promise<void>,
+): Promise<void> {
   process.env["WRANGLER_SEND_METRICS"] = "false";
   const cluster = new FakeCluster();
   const vars = { QUORATE_PEERS: await cluster.listen() };
@@ -133,6 +141,16 @@ test("over a storm of evictions no success is invented and no lease is told as l
   });
   try {
     const url = (await harness.listen()).url.origin;
+    const evict = (): Promise<void> => harness.getWorker().evictDurableObject("LEASE_HUB", HUB);
+    await use({ cluster, url, evict });
+  } finally {
+    await harness.close();
+    cluster.stop();
+  }
+}
+
+test("over a storm of evictions no success is invented and no lease is told as lost", () =>
+  withHarness(async ({ cluster, url, evict }) => {
     const ids = await Promise.all(Array.from({ length: 20 }, () => cluster.grant()));
     const storm = { over: false };
     const confirmed = new Map<string, number>();
@@ -146,12 +164,13 @@ test("over a storm of evictions no success is invented and no lease is told as l
     };
     const clients = ids.map((id) => client(id));
     for (const each of clients) each.catch(() => undefined);
+    const told = (): number => [...confirmed.values()].reduce((sum, count) => sum + count, 0);
     let evictions = 0;
     // Between two incarnations there is nothing to evict: that is told, and asked again.
-    for (let attempt = 0; attempt < 40 && evictions < 4; attempt += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 150));
-      const evicted = harness.getWorker().evictDurableObject("LEASE_HUB", HUB);
-      evictions += await evicted.then(
+    for (let attempt = 0; attempt < 40 && evictions < 3; attempt += 1) {
+      const before = told();
+      await expect.poll(told, { timeout: 30_000 }).toBeGreaterThan(before);
+      evictions += await evict().then(
         () => 1,
         () => 0,
       );
@@ -161,34 +180,16 @@ test("over a storm of evictions no success is invented and no lease is told as l
     await Promise.all(clients);
     // Who was cut off is answered by the peers past the hub, or hears that it may try again.
     expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
-    const told = [...confirmed.values()].reduce((sum, count) => sum + count, 0);
     const renewed = cluster.services.keepAliveBatches.reduce((sum, size) => sum + size, 0);
-    expect(told).toBeGreaterThan(ids.length);
-    expect(renewed).toBeGreaterThanOrEqual(told);
+    expect(renewed).toBeGreaterThanOrEqual(told());
     for (const id of ids) expect(await keep(url, id)).toMatchObject({ status: 200, ttl: 30 });
-  } finally {
-    await harness.close();
-    cluster.stop();
-  }
-});
+  }));
 
-test("an evicted hub answers nobody wrongly, and its successor goes on", async () => {
-  process.env["WRANGLER_SEND_METRICS"] = "false";
-  const cluster = new FakeCluster();
-  const vars = { QUORATE_PEERS: await cluster.listen() };
-  const harness = createTestHarness({
-    root: ROOT,
-    workers: [{ configPath: "wrangler.toml", vars }],
-  });
-  try {
-    const url = (await harness.listen()).url.origin;
+test("an evicted hub answers nobody wrongly, and its successor goes on", () =>
+  withHarness(async ({ cluster, url, evict }) => {
     const id = await cluster.grant();
     expect(await keep(url, id)).toMatchObject({ status: 200, ttl: 30 });
-    await harness.getWorker().evictDurableObject("LEASE_HUB", HUB);
+    await evict();
     expect(await keep(url, id)).toMatchObject({ status: 200, ttl: 30 });
     expect(cluster.services.keepAliveBatches).toEqual([1, 1]);
-  } finally {
-    await harness.close();
-    cluster.stop();
-  }
-});
+  }));
