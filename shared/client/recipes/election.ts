@@ -8,13 +8,11 @@
  */
 import { RpcError } from "../../api/errors.ts";
 import { key as keyIs, put } from "../operations.ts";
-import type { Store } from "../store.ts";
-import { text } from "../values.ts";
 import type { Entry } from "../values.ts";
 import { CompactedError } from "../watch.ts";
 import type { AnyStore, HoldOptions } from "./session.ts";
 import { throwIfAborted } from "./signals.ts";
-import { Place } from "./waiting-line.ts";
+import { Line } from "./waiting-line.ts";
 import type { Holding, WaitOptions } from "./waiting-line.ts";
 
 export interface Leader {
@@ -35,22 +33,16 @@ export interface Leadership extends Holding {
 }
 
 export class Election {
-  readonly #store: Store<string>;
-  readonly #prefix: string;
-  readonly #hold: HoldOptions;
+  readonly #line: Line;
 
   constructor(store: AnyStore, name: string, options: HoldOptions = {}) {
-    this.#store = store.as(text);
-    this.#prefix = `${name}/`;
-    this.#hold = options;
+    this.#line = new Line(store, name, options);
   }
 
   /** Stands for election with `value`, and waits until it leads. */
   async campaign(value: string, options: WaitOptions = {}): Promise<Leadership> {
-    const { signal } = options;
-    const store = this.#store;
-    const place = await Place.take(store, this.#prefix, { ...this.#hold, signal, value });
-    await place.front([this.#prefix], options);
+    const { store } = this.#line;
+    const place = await this.#line.pass(options, value);
     const { key, token, session } = place;
     const release = (): Promise<void> => place.release();
     return {
@@ -87,9 +79,9 @@ export class Election {
         yield leader;
       }
       // Of those that wait nothing is told: only a change of the leader's key, or a first one, counts.
-      const selector = leader === undefined ? { prefix: this.#prefix } : leader.key;
+      const selector = leader === undefined ? { prefix: this.#line.prefix } : leader.key;
       try {
-        const watch = this.#store.watch(selector, { fromRevision: revision + 1, signal });
+        const watch = this.#line.store.watch(selector, { fromRevision: revision + 1, signal });
         for await (const event of watch) {
           if (event.type === "delete" || leader === undefined) break;
           told = leaderOf(event.entry);
@@ -102,13 +94,10 @@ export class Election {
   }
 
   async #first(options: WaitOptions): Promise<{ leader: Leader | undefined; revision: number }> {
-    const { signal } = options;
-    throwIfAborted(signal);
-    const sort = { by: "create", order: "ascend" } as const;
-    const listing = await this.#store.list({ prefix: this.#prefix }, { sort, limit: 1, signal });
-    const entry = listing.entries[0];
-    const leader = entry === undefined ? undefined : leaderOf(entry);
-    return { leader, revision: listing.revision };
+    throwIfAborted(options.signal);
+    const { entries, revision } = await this.#line.first(options);
+    const [entry] = entries;
+    return { leader: entry === undefined ? undefined : leaderOf(entry), revision };
   }
 }
 

@@ -7,7 +7,7 @@
 import { RpcError } from "../../api/errors.ts";
 import { key as keyIs, put, remove } from "../operations.ts";
 import type { Selector } from "../keys.ts";
-import type { Store } from "../store.ts";
+import type { Listing, Store } from "../store.ts";
 import { text } from "../values.ts";
 import { CompactedError } from "../watch.ts";
 import { openSession } from "./session.ts";
@@ -36,6 +36,37 @@ export interface PlaceOptions extends HoldOptions, WaitOptions {
   readonly value?: string | undefined;
 }
 
+/** The line of one name, as its owners' options want to stand in it. */
+export class Line {
+  readonly store: Store<string>;
+  readonly prefix: string;
+  readonly #hold: HoldOptions;
+
+  constructor(store: AnyStore, name: string, hold: HoldOptions) {
+    this.store = store.as(text);
+    this.prefix = `${name}/`;
+    this.#hold = hold;
+  }
+
+  /** Takes the last place; `value` stands in its key. */
+  join({ signal }: WaitOptions, value?: string): Promise<Place> {
+    return Place.take(this.store, this.prefix, { ...this.#hold, signal, value });
+  }
+
+  /** Takes the last place, and waits until nobody of this line is before it. */
+  async pass(options: WaitOptions, value?: string): Promise<Place> {
+    const place = await this.join(options, value);
+    await place.front([this.prefix], options);
+    return place;
+  }
+
+  /** Who is at the front. */
+  first({ signal }: WaitOptions): Promise<Listing<string>> {
+    const sort = { by: "create", order: "ascend" } as const;
+    return this.store.list({ prefix: this.prefix }, { sort, limit: 1, signal });
+  }
+}
+
 export class Place implements Holding {
   readonly key: string;
   readonly token: number;
@@ -59,8 +90,7 @@ export class Place implements Holding {
   }
 
   /** Takes the last place of the line at `prefix`. */
-  static async take(anyStore: AnyStore, prefix: string, options: PlaceOptions): Promise<Place> {
-    const store = anyStore.as(text);
+  static async take(store: Store<string>, prefix: string, options: PlaceOptions): Promise<Place> {
     const { signal, value = "" } = options;
     const own = options.session === undefined;
     const session = options.session ?? (await openSession(store, { ttl: options.ttl, signal }));
