@@ -7,7 +7,7 @@ import type { Bytes } from "../base/bytes.ts";
 import { Sha256 } from "../base/sha256.ts";
 import type { Host, LogLevel, PeerTransport } from "../peer/host.ts";
 import { MemoryLogStore } from "../raft/memory-log-store.ts";
-import { defer } from "./turn.ts";
+import { RealClock } from "./real-clock.ts";
 
 /** What stands for a member's disk. */
 export interface MemoryDisk {
@@ -35,8 +35,7 @@ export class MemoryHost implements Host {
   readonly backend: MemoryBackend;
   readonly transport: PeerTransport;
   readonly #options: MemoryHostOptions;
-  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
-  #closed = false;
+  readonly #clock = new RealClock();
 
   constructor(options: MemoryHostOptions) {
     this.log = options.disk.log;
@@ -46,7 +45,7 @@ export class MemoryHost implements Host {
   }
 
   now(): number {
-    return performance.now();
+    return this.#clock.now();
   }
 
   wallClock(): number {
@@ -54,21 +53,11 @@ export class MemoryHost implements Host {
   }
 
   schedule(milliseconds: number, callback: () => void): () => void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      callback();
-    }, milliseconds);
-    this.#timers.add(timer);
-    return () => {
-      clearTimeout(timer);
-      this.#timers.delete(timer);
-    };
+    return this.#clock.schedule(milliseconds, callback);
   }
 
   defer(callback: () => void): void {
-    defer(() => {
-      if (!this.#closed) callback();
-    });
+    this.#clock.defer(callback);
   }
 
   randomBytes(count: number): Bytes {
@@ -91,8 +80,6 @@ export class MemoryHost implements Host {
 
   /** Calls nothing back any more. */
   close(): void {
-    this.#closed = true;
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
+    this.#clock.close();
   }
 }

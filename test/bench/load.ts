@@ -10,7 +10,7 @@ import { GrpcChannel } from "../support/rpc-channel.ts";
 import { GrpcConnection, type Call } from "./grpc-connection.ts";
 import { VALUE_BYTES } from "./messages.ts";
 import { Run, sleep, type LoadResult, type Window } from "./run.ts";
-import { KeepAliveScript, UNARY_WORKLOADS, unaryScript, type Script } from "./scripts.ts";
+import { UNARY_WORKLOADS, keepAliveScript, unaryScript, type Script } from "./scripts.ts";
 import { runWatch } from "./watch-load.ts";
 
 export const WORKLOADS = [...UNARY_WORKLOADS, "keepalive", "watch"] as const;
@@ -155,7 +155,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const run = new Run({ seed: options.seed, keys: options.keys ?? KEYS });
   const scripts =
     workload === "keepalive"
-      ? (await grantLeases(first, clients)).map((id) => new KeepAliveScript(id))
+      ? (await grantLeases(first, clients)).map((id) => keepAliveScript(id))
       : unaryScripts(run, workload, clients);
   await drive(run, options, scripts, () => run.measure(options));
   if (!reads && workload !== "keepalive") run.checkWrites(before, await currentRevision(first));

@@ -30,95 +30,67 @@ export interface Script {
 }
 
 /** Puts distinct keys. */
-class PutScript implements Script {
-  readonly path = "/etcdserverpb.KV/Put";
-  readonly message: Buffer;
-  readonly unary = true;
-  readonly #run: Run;
-
-  constructor(run: Run, value: Uint8Array) {
-    this.#run = run;
-    this.message = putTemplate(value);
-  }
-
-  prepare(): void {
-    writeKey(this.message, KEY_OFFSET, this.#run.seed, this.#run.nextKey);
-    this.#run.nextKey += 1;
-  }
-
-  check(source: Buffer, start: number, end: number): boolean {
-    const revision = revisionOfReply(source, start, end);
-    this.#run.revisions.push(revision);
-    return revision > 0;
-  }
+function putScript(run: Run, value: Uint8Array): Script {
+  const message = putTemplate(value);
+  return {
+    path: "/etcdserverpb.KV/Put",
+    message,
+    unary: true,
+    prepare() {
+      writeKey(message, KEY_OFFSET, run.seed, run.nextKey);
+      run.nextKey += 1;
+    },
+    check(source, start, end) {
+      const revision = revisionOfReply(source, start, end);
+      run.revisions.push(revision);
+      return revision > 0;
+    },
+  };
 }
 
 /** Reads one of the keys that are there, by chance. */
-class RangeScript implements Script {
-  readonly path = "/etcdserverpb.KV/Range";
-  readonly message: Buffer;
-  readonly unary = true;
-  readonly #run: Run;
-
-  constructor(run: Run, serializable: boolean) {
-    this.#run = run;
-    this.message = rangeTemplate(serializable);
-  }
-
-  prepare(): void {
-    const run = this.#run;
-    writeKey(this.message, KEY_OFFSET, run.seed, run.prng.below(run.keys));
-  }
-
-  check(source: Buffer, start: number, end: number): boolean {
-    return isWholeRangeReply(source, start, end, this.message);
-  }
+function rangeScript(run: Run, serializable: boolean): Script {
+  const message = rangeTemplate(serializable);
+  return {
+    path: "/etcdserverpb.KV/Range",
+    message,
+    unary: true,
+    prepare: () => writeKey(message, KEY_OFFSET, run.seed, run.prng.below(run.keys)),
+    check: (source, start, end) => isWholeRangeReply(source, start, end, message),
+  };
 }
 
 /** Compare-and-set of a key of its own: each is right only behind the one before it. */
-class TxnScript implements Script {
-  readonly path = "/etcdserverpb.KV/Txn";
-  readonly message: Buffer;
-  readonly unary = true;
-  readonly #run: Run;
-  #modRevision = 0;
-
-  constructor(run: Run, value: Uint8Array) {
-    this.#run = run;
-    this.message = txnTemplate(value, { seed: run.seed, number: run.nextKey });
-    run.nextKey += 1;
-  }
-
-  prepare(): void {
-    writeModRevision(this.message, this.#modRevision);
-  }
-
-  check(source: Buffer, start: number, end: number): boolean {
-    this.#modRevision = succeededRevision(source, start, end);
-    this.#run.revisions.push(this.#modRevision);
-    return this.#modRevision > 0;
-  }
+function txnScript(run: Run, value: Uint8Array): Script {
+  const message = txnTemplate(value, { seed: run.seed, number: run.nextKey });
+  run.nextKey += 1;
+  let modRevision = 0;
+  return {
+    path: "/etcdserverpb.KV/Txn",
+    message,
+    unary: true,
+    prepare: () => writeModRevision(message, modRevision),
+    check(source, start, end) {
+      modRevision = succeededRevision(source, start, end);
+      run.revisions.push(modRevision);
+      return modRevision > 0;
+    },
+  };
 }
 
 /** Renews one lease over one stream. */
-export class KeepAliveScript implements Script {
-  readonly path = "/etcdserverpb.Lease/LeaseKeepAlive";
-  readonly message: Buffer;
-  readonly unary = false;
-
-  constructor(id: bigint) {
-    this.message = keepAliveRequest(id);
-  }
-
-  prepare(): void {}
-
-  check(source: Buffer, start: number, end: number): boolean {
-    return remainingTtl(source, start, end) > 0;
-  }
+export function keepAliveScript(id: bigint): Script {
+  return {
+    path: "/etcdserverpb.Lease/LeaseKeepAlive",
+    message: keepAliveRequest(id),
+    unary: false,
+    prepare: () => undefined,
+    check: (source, start, end) => remainingTtl(source, start, end) > 0,
+  };
 }
 
 export function unaryScript(workload: UnaryWorkload, run: Run, value: Uint8Array): Script {
-  if (workload === "put") return new PutScript(run, value);
-  if (workload === "txn") return new TxnScript(run, value);
-  return new RangeScript(run, workload === "serializable");
+  if (workload === "put") return putScript(run, value);
+  if (workload === "txn") return txnScript(run, value);
+  return rangeScript(run, workload === "serializable");
 }

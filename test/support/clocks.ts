@@ -1,46 +1,12 @@
 /**
- * Time for hosts in tests: the machine's, or one that a test moves by hand. Both give what a `Host` needs of time:
- * `now`, timers, and the end of a turn.
+ * Time for hosts in tests that a test moves by hand. It gives what a `Host` needs of time: `now`, timers, and the end
+ * of a turn; the machine's own is `RealClock`.
  */
 
 export interface Clock {
   now(): number;
   schedule(milliseconds: number, callback: () => void): () => void;
   defer(callback: () => void): void;
-}
-
-/** The machine's clock. `close` cancels what is still scheduled. */
-export class RealClock implements Clock {
-  readonly #timers = new Set<NodeJS.Timeout>();
-  #closed = false;
-
-  now(): number {
-    return performance.now();
-  }
-
-  schedule(milliseconds: number, callback: () => void): () => void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      callback();
-    }, milliseconds);
-    this.#timers.add(timer);
-    return () => {
-      clearTimeout(timer);
-      this.#timers.delete(timer);
-    };
-  }
-
-  defer(callback: () => void): void {
-    setImmediate(() => {
-      if (!this.#closed) callback();
-    });
-  }
-
-  close(): void {
-    this.#closed = true;
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-  }
 }
 
 interface Timer {

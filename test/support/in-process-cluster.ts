@@ -13,8 +13,8 @@ import type { CallContext } from "../../shared/peer/services.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import { MemoryLogStore } from "../../shared/raft/memory-log-store.ts";
 import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
+import { RealClock } from "../../shared/testing/real-clock.ts";
 import type { Clock } from "./clocks.ts";
-import { RealClock } from "./clocks.ts";
 import { MemoryNetwork } from "./memory-network.ts";
 
 /** A caller who waits as long as the peer does. */
