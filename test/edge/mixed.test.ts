@@ -21,6 +21,9 @@ const POLL = { timeout: 60_000, interval: 100 };
 /** Aborts, each with a write. */
 const ROUNDS = 4;
 
+/** Nearly as much as a request may hold. */
+const LARGE = "x".repeat(1_400_000);
+
 /** What the tests call of the object. */
 interface MemberEnv {
   readonly PEER: {
@@ -152,8 +155,12 @@ describe("a member in a Durable Object beside Node peers", () => {
 
   test("a learner catches up by a snapshot, then by the log", async () => {
     for (let key = 0; key < 60; key += 1) await put(0, `early/${key}`, `${key}`);
+    // Above what a row of the object's storage holds, once its zeros are escaped.
+    await put(0, "\0".repeat(1_200_000), "of a long key");
+    await put(0, "large/early", LARGE);
     await add();
     await expect.poll(ownCopy("early/59"), POLL).toBe("200 59");
+    await put(0, "large/late", LARGE);
     await put(1, "late", "by the log");
     await expect.poll(ownCopy("late"), POLL).toBe("200 by the log");
     await expect.poll(async () => (await listed())?.name, POLL).toBe(NAME);

@@ -8,7 +8,7 @@ import { createTestHarness } from "wrangler";
 import { Prng } from "../../shared/base/prng.ts";
 import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
 import { consistencySuite } from "./consistency-suite.ts";
-import { jsonOf, problemOf, startServerless } from "./edge.ts";
+import { jsonOf, problemOf, startServerless, withClient } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 import { kvSuite } from "./kv-suite.ts";
 import { leaseSuite, watchSuite } from "./lease-suite.ts";
@@ -38,8 +38,18 @@ describe("a serverless cluster", () => {
   describe("consistency", () => consistencySuite(edgeOf));
   describe("the link", () => linkSuite(edgeOf));
 
-  test("a request past the limit of a row is refused whole", async () => {
-    const body = "x".repeat(600 * 1024);
+  /** Above what a row of the storage holds, once its zeros are escaped. */
+  const longKey = "\0".repeat(1_200_000);
+  const largeValue = "x".repeat(1_400_000);
+
+  test("keys and values may be as large as on Node peers", async () => {
+    await withClient(edge, async (store) => {
+      await store.put(longKey, "long");
+      await store.put("large", largeValue);
+      expect((await store.get(longKey))?.value).toBe("long");
+    });
+    expect(await (await edge.fetch("/kv/large")).text()).toBe(largeValue);
+    const body = "x".repeat(1_600_000);
     const answer = await edge.fetch("/kv/too-large", { method: "PUT", body });
     expect(await problemOf(answer, 413)).toMatchObject({ outcome: "none" });
     await problemOf(await edge.fetch("/kv/too-large"), 404);
@@ -63,6 +73,10 @@ describe("a serverless cluster", () => {
       "still here",
       `"${revision}"`,
     ]);
+    expect(await (await edge.fetch("/kv/large")).text()).toBe(largeValue);
+    await withClient(edge, async (store) => {
+      expect((await store.get(longKey))?.value).toBe("long");
+    });
   });
 });
 

@@ -30,10 +30,10 @@ export class IdentityStore {
   }
 
   get current(): MemberIdentity | undefined {
-    for (const { cluster, id } of this.#sql.exec("SELECT cluster, id FROM member")) {
-      return { clusterId: BigInt(textOfColumn(cluster)), memberId: BigInt(textOfColumn(id)) };
-    }
-    return undefined;
+    const [row] = [...this.#sql.exec("SELECT cluster, id FROM member")];
+    if (row === undefined) return undefined;
+    const { cluster, id } = row;
+    return { clusterId: BigInt(textOfColumn(cluster)), memberId: BigInt(textOfColumn(id)) };
   }
 
   /** Whether this was a member's id here before. */

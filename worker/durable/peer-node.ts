@@ -8,7 +8,6 @@ import type { LogLevel } from "../../shared/peer/host.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import { createDurableHost, steadyNow } from "./durable-host.ts";
 import { Fence } from "./fence.ts";
-import { DURABLE_REQUEST_BYTES_MAX } from "./sql-backend.ts";
 import type { Sql } from "./sql.ts";
 import { StubTransport, type PeerStub } from "./stub-transport.ts";
 import type { Voters } from "./voters.ts";
@@ -55,7 +54,7 @@ export const DURABLE_CONFIG = {
   strictReconfigCheck: true,
   learnersMax: LIMITS.learnersMax,
   electionTicks: LIMITS.electionTicks,
-  requestBytesMax: DURABLE_REQUEST_BYTES_MAX,
+  requestBytesMax: LIMITS.requestBytesMax,
   txnOpsMax: LIMITS.txnOpsMax,
   quotaBytes: LIMITS.quotaBytes,
   compactLogEvery: COMPACT_LOG_EVERY,

@@ -7,16 +7,13 @@
  * overlay of what was overwritten since. It costs memory for what is written while it is held, and
  * none otherwise.
  *
- * A generation is one set of tables. A received snapshot fills the next one; switching to it is one
- * row. A row holds at most 2 MB, key and value together: the peer refuses larger requests
- * (`DURABLE_REQUEST_BYTES_MAX`).
+ * A generation is one set of tables (`sql-tables.ts`). A received snapshot fills the next one;
+ * switching to it is one row.
  */
 import { assert, assertCount } from "../../shared/base/assert.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import {
   BackendError,
-  KEY_BYTES_MAX,
-  TABLES,
   type Backend,
   type BackendSizes,
   type BatchWriter,
@@ -27,23 +24,21 @@ import {
 } from "../../shared/backend/backend.ts";
 import { DELETED, mergedScan, Overlay, OverlayCursor } from "../../shared/backend/overlay.ts";
 import type { Visit } from "../../shared/backend/overlay.ts";
-import { blobOf, bytesOfBlob, consume, numberOfColumn, oneRow, type Sql } from "./sql.ts";
-
-/**
- * What a request may hold, in bytes of protobuf. Layouts may double a key (escapes) and repeat it
- * in the value; the longest row stays within SQLite's 2 MB.
- */
-export const DURABLE_REQUEST_BYTES_MAX = 512 * 1024;
+import { consume, numberOfColumn, oneRow, type Sql } from "./sql.ts";
+import { ROW_LIMITS, SqlTables, type RowLimits } from "./sql-tables.ts";
 
 export class SqlBackend implements Backend {
   readonly #sql: Sql;
+  readonly #limits: RowLimits;
   #tables: SqlTables;
   #visibleIndex: number;
   readonly #pins = new Set<Overlay>();
   #state: "open" | "applying" | "broken" | "closed" = "open";
 
-  constructor(sql: Sql) {
+  /** `limits`: for tests. */
+  constructor(sql: Sql, limits: RowLimits = ROW_LIMITS) {
     this.#sql = sql;
+    this.#limits = limits;
     consume(
       sql.exec(
         "CREATE TABLE IF NOT EXISTS backend (one INTEGER PRIMARY KEY, generation INTEGER, applied INTEGER)",
@@ -52,7 +47,7 @@ export class SqlBackend implements Backend {
     consume(sql.exec("INSERT OR IGNORE INTO backend VALUES (1, 1, 0)"));
     const row = oneRow(sql.exec("SELECT generation, applied FROM backend"));
     this.#visibleIndex = numberOfColumn(row["applied"]);
-    this.#tables = new SqlTables(sql, numberOfColumn(row["generation"]));
+    this.#tables = new SqlTables(sql, numberOfColumn(row["generation"]), limits);
     this.#tables.create();
     this.#dropOthers();
   }
@@ -122,7 +117,7 @@ export class SqlBackend implements Backend {
 
   shadow(): ShadowBackend {
     this.#assertUsable();
-    const tables = new SqlTables(this.#sql, this.#tables.generation + 1);
+    const tables = new SqlTables(this.#sql, this.#tables.generation + 1, this.#limits);
     tables.drop();
     tables.create();
     let open = true;
@@ -195,7 +190,7 @@ export class SqlBackend implements Backend {
       const match = typeof name === "string" ? /^g(\d+)_/.exec(name) : null;
       if (match !== null && Number(match[1]) !== generation) others.add(Number(match[1]));
     }
-    for (const other of others) new SqlTables(this.#sql, other).drop();
+    for (const other of others) new SqlTables(this.#sql, other, this.#limits).drop();
   }
 
   #assertUsable(): void {
@@ -203,80 +198,6 @@ export class SqlBackend implements Backend {
     throw new BackendError(
       this.#state === "closed" ? "the backend is closed" : "a fill has thrown",
     );
-  }
-}
-
-/** The tables of one generation. */
-class SqlTables implements BatchWriter {
-  readonly #sql: Sql;
-  readonly generation: number;
-
-  constructor(sql: Sql, generation: number) {
-    this.#sql = sql;
-    this.generation = generation;
-  }
-
-  create(): void {
-    for (const table of TABLES) {
-      consume(
-        this.#sql.exec(
-          `CREATE TABLE IF NOT EXISTS ${this.#name(table)} (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID`,
-        ),
-      );
-    }
-  }
-
-  drop(): void {
-    for (const table of TABLES) {
-      consume(this.#sql.exec(`DROP TABLE IF EXISTS ${this.#name(table)}`));
-    }
-  }
-
-  get(table: Table, key: Bytes): Bytes | undefined {
-    const rows = this.#sql.exec(`SELECT v FROM ${this.#name(table)} WHERE k = ?`, blobOf(key));
-    for (const row of rows) return bytesOfBlob(row["v"]);
-    return undefined;
-  }
-
-  /** False when the visitor ended the walk. */
-  scan(table: Table, options: ScanOptions, visit: Visit): boolean {
-    const { start, end, reverse, keysOnly } = options;
-    const bounds = [
-      ...(start === undefined ? [] : ["k >= ?"]),
-      ...(end === undefined ? [] : ["k < ?"]),
-    ];
-    const where = bounds.length === 0 ? "" : ` WHERE ${bounds.join(" AND ")}`;
-    const columns = keysOnly === true ? "k" : "k, v";
-    const order = reverse === true ? "DESC" : "ASC";
-    const limit = options.firstOnly === true ? " LIMIT 1" : "";
-    const rows = this.#sql.exec(
-      `SELECT ${columns} FROM ${this.#name(table)}${where} ORDER BY k ${order}${limit}`,
-      ...[start, end].filter((bound) => bound !== undefined).map(blobOf),
-    );
-    for (const row of rows) {
-      const value = keysOnly === true ? DELETED : bytesOfBlob(row["v"]);
-      if (!visit(bytesOfBlob(row["k"]), value)) return false;
-    }
-    return true;
-  }
-
-  put(table: Table, key: Bytes, value: Bytes): void {
-    assert(key.length > 0 && key.length <= KEY_BYTES_MAX, `a key of ${key.length} bytes`);
-    consume(
-      this.#sql.exec(
-        `INSERT OR REPLACE INTO ${this.#name(table)} VALUES (?, ?)`,
-        blobOf(key),
-        blobOf(value),
-      ),
-    );
-  }
-
-  delete(table: Table, key: Bytes): void {
-    consume(this.#sql.exec(`DELETE FROM ${this.#name(table)} WHERE k = ?`, blobOf(key)));
-  }
-
-  #name(table: Table): string {
-    return `g${this.generation}_${table}`;
   }
 }
 

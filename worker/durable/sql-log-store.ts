@@ -5,17 +5,31 @@
  * counts as durable at once.
  *
  *   log        first, last: indexes; entries: as packed for links (wire/raft-codec.ts)
+ *   log_more   first, piece, entries: what they have beyond the first `pieceBytes`, as a row holds 2 MB
  *   log_state  base index and term (before the first entry), and the hard state
  */
 import { assert } from "../../shared/base/assert.ts";
+import { concatBytes } from "../../shared/base/bytes.ts";
 import type { LogStore, LogWrite } from "../../shared/raft/log-store.ts";
 import { bytesOf as dataBytes, cutToBytes, type LogBase } from "../../shared/raft/memory-log.ts";
 import type { Entry, HardState } from "../../shared/raft/types.ts";
 import { packEntries, unpackEntries } from "../../shared/wire/raft-codec.ts";
-import { blobOf, bytesOfBlob, consume, numberOfColumn, oneRow, type Sql } from "./sql.ts";
+import {
+  blobOf,
+  bytesOfBlob,
+  consume,
+  numberOfColumn,
+  oneRow,
+  type Sql,
+  type SqlValue,
+} from "./sql.ts";
 
-/** Data of one row; a single entry may be longer, up to what a request may hold. */
+/** Data of one row; a single entry may be longer. */
 const CHUNK_BYTES_MAX = 1024 * 1024;
+/** Of what one row holds; the largest request of usual size stays within. */
+const PIECE_BYTES = 1792 * 1024;
+/** Rows that a start reads at a time. */
+const ROWS_PER_PAGE = 8;
 /** Rows that are kept decoded. */
 const CACHED_CHUNKS = 16;
 
@@ -34,6 +48,9 @@ interface TermRun {
 export class SqlLogStore implements LogStore {
   onDurable: (sequence: number) => void = () => {};
   readonly #sql: Sql;
+  readonly #pieceBytes: number;
+  /** False: there are no further pieces. */
+  #hasMore: boolean;
   #hardState: HardState | undefined;
   #base: LogBase;
   #lastIndex: number;
@@ -41,11 +58,17 @@ export class SqlLogStore implements LogStore {
   /** By first index; the one that was used last stands last. */
   readonly #cache = new Map<number, Chunk>();
 
-  constructor(sql: Sql) {
+  /** `pieceBytes`: for tests. */
+  constructor(sql: Sql, pieceBytes = PIECE_BYTES) {
     this.#sql = sql;
+    this.#pieceBytes = pieceBytes;
     this.#run(
       "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, entries BLOB NOT NULL)",
     );
+    this.#run(
+      "CREATE TABLE IF NOT EXISTS log_more (first INTEGER, piece INTEGER, entries BLOB NOT NULL, PRIMARY KEY (first, piece)) WITHOUT ROWID",
+    );
+    this.#hasMore = [...sql.exec("SELECT 1 FROM log_more LIMIT 1")].length > 0;
     this.#run(
       "CREATE TABLE IF NOT EXISTS log_state (one INTEGER PRIMARY KEY, base INTEGER, base_term INTEGER, term INTEGER, vote TEXT, committed INTEGER)",
     );
@@ -64,12 +87,7 @@ export class SqlLogStore implements LogStore {
       };
     }
     this.#lastIndex = this.#base.index;
-    for (const row of sql.exec("SELECT first, entries FROM log ORDER BY first")) {
-      const chunk = decodeChunk(numberOfColumn(row["first"]), bytesOfBlob(row["entries"]));
-      for (const entry of chunk.entries) {
-        if (entry.index > this.#base.index) this.#noteTerm(entry);
-      }
-    }
+    this.#readTerms();
   }
 
   get hardState(): HardState | undefined {
@@ -137,6 +155,7 @@ export class SqlLogStore implements LogStore {
     this.#setBase({ index, term });
     // A row goes once its last entry isn't needed; the few before the base in it are never read.
     this.#run("DELETE FROM log WHERE last <= ?", index);
+    this.#dropPieces();
     for (const chunk of this.#cache.values()) {
       if (chunk.first + chunk.entries.length - 1 <= index) this.#cache.delete(chunk.first);
     }
@@ -146,6 +165,7 @@ export class SqlLogStore implements LogStore {
 
   #restart(base: LogBase): void {
     this.#run("DELETE FROM log");
+    this.#dropPieces();
     this.#cache.clear();
     this.#runs = [];
     this.#setBase({ index: base.index, term: base.term });
@@ -162,6 +182,7 @@ export class SqlLogStore implements LogStore {
     const straddling = this.#chunkOf(index);
     const kept = straddling.entries.slice(0, index - straddling.first);
     this.#run("DELETE FROM log WHERE last >= ?", index);
+    this.#dropPieces();
     for (const first of this.#cache.keys()) {
       if (first >= straddling.first) this.#cache.delete(first);
     }
@@ -182,13 +203,58 @@ export class SqlLogStore implements LogStore {
   }
 
   #insert(chunk: Chunk): void {
+    const packed = packEntries(chunk.entries);
+    const size = this.#pieceBytes;
     this.#run(
       "INSERT INTO log VALUES (?, ?, ?)",
       chunk.first,
       chunk.first + chunk.entries.length - 1,
-      blobOf(packEntries(chunk.entries)),
+      blobOf(packed.length > size ? packed.subarray(0, size) : packed),
     );
+    for (let piece = 1; piece * size < packed.length; piece += 1) {
+      this.#hasMore = true;
+      const rest = blobOf(packed.subarray(piece * size, (piece + 1) * size));
+      this.#run("INSERT INTO log_more VALUES (?, ?, ?)", chunk.first, piece, rest);
+    }
     this.#remember(chunk);
+  }
+
+  /** Further pieces go with their rows. */
+  #dropPieces(): void {
+    if (!this.#hasMore) return;
+    this.#run("DELETE FROM log_more WHERE first NOT IN (SELECT first FROM log)");
+  }
+
+  #readTerms(): void {
+    let last = 0;
+    for (;;) {
+      const rows = [
+        ...this.#sql.exec(
+          "SELECT first, entries FROM log WHERE first > ? ORDER BY first LIMIT ?",
+          last,
+          ROWS_PER_PAGE,
+        ),
+      ];
+      for (const row of rows) {
+        const chunk = this.#decode(row);
+        last = chunk.first;
+        for (const entry of chunk.entries) {
+          if (entry.index > this.#base.index) this.#noteTerm(entry);
+        }
+      }
+      if (rows.length < ROWS_PER_PAGE) return;
+    }
+  }
+
+  #decode(row: Readonly<Record<string, SqlValue>>): Chunk {
+    const first = numberOfColumn(row["first"]);
+    let packed = bytesOfBlob(row["entries"]);
+    if (packed.length === this.#pieceBytes) {
+      const query = "SELECT entries FROM log_more WHERE first = ? ORDER BY piece";
+      const more = [...this.#sql.exec(query, first)];
+      packed = concatBytes(packed, ...more.map(({ entries }) => bytesOfBlob(entries)));
+    }
+    return { first, entries: unpackEntries(packed, first) };
   }
 
   #noteTerm({ index, term }: Entry): void {
@@ -207,7 +273,7 @@ export class SqlLogStore implements LogStore {
         index,
       ),
     );
-    const chunk = decodeChunk(numberOfColumn(row["first"]), bytesOfBlob(row["entries"]));
+    const chunk = this.#decode(row);
     this.#remember(chunk);
     return chunk;
   }
@@ -222,8 +288,4 @@ export class SqlLogStore implements LogStore {
   #run(query: string, ...bindings: (ArrayBuffer | string | number | null)[]): void {
     consume(this.#sql.exec(query, ...bindings));
   }
-}
-
-function decodeChunk(first: number, packed: Uint8Array): Chunk {
-  return { first, entries: unpackEntries(packed, first) };
 }

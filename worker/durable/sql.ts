@@ -12,10 +12,11 @@ export interface Sql {
   readonly databaseSize: number;
 }
 
-/** The single row of a query that always has one. */
+/** The single row of a query that always has one, read to its end: open cursors lock tables. */
 export function oneRow(rows: Iterable<Readonly<Record<string, SqlValue>>>) {
-  for (const row of rows) return row;
-  throw new TypeError("the query has no row");
+  const [row] = [...rows];
+  if (row === undefined) throw new TypeError("the query has no row");
+  return row;
 }
 
 /** A blob to bind: exactly these bytes, as a buffer of their own if they are a part of one. */
