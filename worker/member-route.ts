@@ -25,5 +25,14 @@ export async function serveMember(request: Request, env: EdgeEnv): Promise<Respo
   else if (!sameSecret(request.headers.get("authorization") ?? "", `Bearer ${secret}`)) {
     throw new HttpError(401, "the members' secret is needed", { "www-authenticate": "Bearer" });
   }
+  if (env.QUORATE_PEER_CERTS === "required" && !showsCertificate(request)) {
+    throw new HttpError(403, "members show a certificate that the Worker's zone trusts");
+  }
   return env.PEER.getByName(objectNameOf(member)).fetch(request);
+}
+
+/** What Cloudflare says of the caller's certificate, where the host asks for one (mutual TLS). */
+function showsCertificate(request: Request & { readonly cf?: unknown }): boolean {
+  const { tlsClientAuth } = (request.cf ?? {}) as { tlsClientAuth?: { certVerified?: string } };
+  return tlsClientAuth?.certVerified === "SUCCESS";
 }

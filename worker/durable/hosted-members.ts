@@ -13,6 +13,8 @@ export interface HostedEnv {
   readonly QUORATE_MEMBERS?: string;
   /** Secret: what members show each other, as the Node peers have it. Without it loopback alone. */
   readonly QUORATE_PEER_SECRET?: string;
+  /** "required": members must also show a client certificate, which Cloudflare checks. */
+  readonly QUORATE_PEER_CERTS?: string;
 }
 
 export interface HostedMember {

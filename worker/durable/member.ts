@@ -31,6 +31,8 @@ import type { Sql } from "./sql.ts";
 export interface DurableMemberOptions {
   readonly sql: Sql;
   readonly member: HostedMember;
+  /** Peer URLs of the Worker's other members: of other clusters, as these can't dial each other. */
+  readonly otherUrls: readonly string[];
   /** What members show each other; empty: none. */
   readonly secret: string;
   readonly tickMilliseconds: number;
@@ -211,12 +213,17 @@ export class DurableMember {
   }
 
   #refusalOf({ memberId }: MemberIdentity, told: readonly ToldMember[]): string | undefined {
-    const { url } = this.#options.member;
+    const { member, otherUrls } = this.#options;
+    const { url } = member;
     const row = told.find(({ id }) => id === memberId);
     if (row === undefined) return "the cluster has no such member";
     const isHere = (each: string): boolean => originOf(each) === originOf(url);
     if (!row.peerUrls.some(isHere)) return `its peer URL is not ${url}`;
     if (row.name !== "") return `the member has run before, and its data are not here: ${AGAIN}`;
+    const others = new Set(otherUrls.map(originOf));
+    if (told.some(({ peerUrls }) => peerUrls.some((each) => others.has(originOf(each))))) {
+      return "another member of the cluster is in a Durable Object, too: they can't dial each other";
+    }
     const former = this.#running?.memberId;
     const isStill = former !== undefined && told.some(({ id }) => id === former);
     return isStill ? "the member that is here was not removed" : undefined;

@@ -14,7 +14,7 @@ import type { CallContext } from "../../shared/peer/services.ts";
 import type { EdgeEnv } from "../config.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { serveDurableLink } from "./durable-link.ts";
-import { memberOfObject } from "./hosted-members.ts";
+import { hostedMembers, memberOfObject } from "./hosted-members.ts";
 import { DurableMember } from "./member.ts";
 import { startPeerNode, type PeerNode, type ServedPeer } from "./peer-node.ts";
 import { serverlessOf, tickOf } from "./serverless-config.ts";
@@ -63,6 +63,9 @@ export class PeerObject extends DurableObject<EdgeEnv> implements PeerStub {
       this.#member = new DurableMember({
         ...parts,
         member,
+        otherUrls: hostedMembers(env)
+          .filter((each) => each.name !== member.name)
+          .map(({ url }) => url),
         secret: env.QUORATE_PEER_SECRET ?? "",
         tickMilliseconds: tickOf(env, MEMBER_TICK_MILLISECONDS),
       });

@@ -15,6 +15,8 @@ import type { Sql } from "../../../../worker/durable/sql.ts";
 import { NodeSql } from "../../../support/node-sql.ts";
 
 const URL_OF_IT = "https://edge1.example.com:443";
+/** Of another member of the same Worker. */
+const OTHER_URL = "https://edge2.example.com:443";
 const NODE: ToldMember = { id: 1n, name: "m1", peerUrls: ["https://m1.internal:2380"] };
 const NEW: ToldMember = { id: 9n, name: "", peerUrls: [URL_OF_IT] };
 
@@ -99,6 +101,7 @@ function start(sql: Sql): Started {
   const member = new DurableMember({
     sql,
     member: { name: "edge1", url: URL_OF_IT },
+    otherUrls: [OTHER_URL],
     secret: "s",
     tickMilliseconds: 20,
     report: () => {},
@@ -162,13 +165,14 @@ describe("a member in a Durable Object", () => {
   });
 
   test.each([
-    ["has run before, elsewhere", { ...NEW, name: "edge1" }, "has run before"],
-    ["is at another URL", { ...NEW, peerUrls: ["https://other.example.com:443"] }, "peer URL"],
-    ["doesn't exist", { ...NEW, id: 11n }, "no such member"],
-  ])("doesn't become a member that %s", async (_, row, reason) => {
+    ["has run before, elsewhere", [{ ...NEW, name: "edge1" }], "has run before"],
+    ["is at another URL", [{ ...NEW, peerUrls: [OTHER_URL] }], "peer URL"],
+    ["doesn't exist", [{ ...NEW, id: 11n }], "no such member"],
+    ["couldn't talk to another", [NEW, { ...NEW, id: 12n, peerUrls: [OTHER_URL] }], "dial each"],
+  ])("doesn't become a member that %s", async (_, rows, reason) => {
     const sql = new TurnSql();
     const started = start(sql);
-    const caller = dial(started, sql, { told: [NODE, row] });
+    const caller = dial(started, sql, { told: [NODE, ...rows] });
     await expect.poll(() => caller.closed?.reason, { timeout: 10_000 }).toContain(reason);
     expect(started.member.served).toBeUndefined();
   });
