@@ -7,7 +7,6 @@
  */
 import { RpcError, rpcError } from "../shared/api/errors.ts";
 import { textOf } from "../shared/base/bytes.ts";
-import type { Bytes } from "../shared/base/bytes.ts";
 import { forwardedAuthorization, socketToken } from "./access.ts";
 import { admitGateway } from "./auth/gateway-guard.ts";
 import { checkExpiry } from "./auth/grant.ts";
@@ -16,11 +15,10 @@ import type { EdgeConfig } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { metadataOf } from "./gateway.ts";
 import { HttpError } from "./problem.ts";
+import { relay } from "./socket-relay.ts";
+import type { Frame } from "./socket-relay.ts";
 import { workerd } from "./workerd.ts";
 import type { ServerSocket, UpgradeAnswer } from "./workerd.ts";
-
-/** Codes that say that none came: they may not be sent on. */
-const UNSENDABLE_CODES: ReadonlySet<number> = new Set([1004, 1005, 1006, 1015]);
 
 export async function upgradeGateway(exchange: Exchange): Promise<Response> {
   const { request, grant } = exchange;
@@ -47,8 +45,6 @@ export async function upgradeGateway(exchange: Exchange): Promise<Response> {
   return new Response(null, { status: 101, headers, webSocket: client } as ResponseInit);
 }
 
-type Frame = string | Bytes;
-
 /**
  * A client's frame as it may be sent on. One of a caller with some permissions only must hold a
  * whole message, since parts of one can't be checked.
@@ -58,24 +54,6 @@ function admitted(grant: Grant | undefined, pathname: string, frame: Frame): Fra
   checkExpiry(grant, Date.now());
   if (grant.admin) return frame;
   return admitGateway(grant, pathname, typeof frame === "string" ? frame : textOf(frame));
-}
-
-/** Frames of one side to the other, until either ends, or one may not pass. */
-function relay(from: ServerSocket, to: ServerSocket, pass: (frame: Frame) => Frame): void {
-  from.binaryType = "arraybuffer";
-  from.addEventListener("message", ({ data }) => {
-    try {
-      to.send(pass(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer)));
-    } catch (error) {
-      const reason = (error instanceof Error ? error.message : String(error)).slice(0, 40);
-      from.close(1008, reason);
-      to.close(1008, reason);
-    }
-  });
-  from.addEventListener("close", ({ code, reason }) => {
-    to.close(code === undefined || UNSENDABLE_CODES.has(code) ? 1000 : code, reason ?? "");
-  });
-  from.addEventListener("error", () => to.close(1012, "the other side broke"));
 }
 
 /** The first peer that takes the upgrade; nothing was sent to the others. */
