@@ -73,6 +73,8 @@ export interface EdgeEnv extends ServerlessEnv, ReplicaEnv {
    * Needs the binding REPLICA.
    */
   readonly QUORATE_REPLICAS?: string;
+  /** Milliseconds that a replica is waited for before the peers are asked. */
+  readonly QUORATE_REPLICA_WAIT_MS?: string;
   readonly LEASE_HUB?: {
     getByName(name: string, options?: { locationHint: string }): LeaseHubStub;
   };
@@ -124,6 +126,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_HEDGE_MS,
     QUORATE_STALL_MS,
     env.QUORATE_REPLICAS,
+    env.QUORATE_REPLICA_WAIT_MS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -198,8 +201,12 @@ function followedOf(env: EdgeEnv): FollowedRanges | undefined {
   const names = listOf(env.QUORATE_REPLICAS);
   if (names.length === 0) return undefined;
   if (env.REPLICA === undefined) throw misconfigured("QUORATE_REPLICAS needs the binding REPLICA");
+  const waitMilliseconds = numberOf("QUORATE_REPLICA_WAIT_MS", env.QUORATE_REPLICA_WAIT_MS, {
+    usual: LIMITS.replicaWaitMilliseconds,
+    max: LIMITS.edgeTimeoutMillisecondsMax,
+  });
   try {
-    return new FollowedRanges(names, serverlessOf(env).cluster);
+    return new FollowedRanges(names, { cluster: serverlessOf(env).cluster, waitMilliseconds });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw misconfigured(`QUORATE_REPLICAS: ${error.message}`);

@@ -57,12 +57,39 @@ async function watchersOf(cluster: Cluster): Promise<number> {
   return watchers;
 }
 
+/**
+ * Readers of one prefix, all from the replica: the peers have its one watcher. On a machine that is too slow for so
+ * many at once some go to the peers; then all are opened anew.
+ */
+async function openFanOut(edge: Edge, cluster: Cluster): Promise<EventSourceReader[]> {
+  const until = Date.now() + PATIENCE.timeout;
+  for (;;) {
+    const readers: EventSourceReader[] = [];
+    for (let wave = 0; wave < 10; wave += 1) {
+      const opened = Array.from({ length: 20 }, () =>
+        edge.fetch("/watch?prefix=fan/", { signal: AbortSignal.timeout(110_000) }),
+      );
+      for (const each of await Promise.all(opened)) readers.push(new EventSourceReader(each));
+    }
+    for (const each of readers) expect(await each.take(1)).toMatchObject([{ event: "ready" }]);
+    const watchers = await watchersOf(cluster);
+    if (watchers === 1) return readers;
+    if (Date.now() > until) throw new Error(`the peers have ${watchers} watchers`);
+    await Promise.all(readers.map((each) => each.close()));
+    await expect.poll(() => watchersOf(cluster), PATIENCE).toBe(1);
+  }
+}
+
 describe("an edge with replicas of every key", () => {
   let cluster: Cluster;
   let edge: Edge;
   beforeAll(async () => {
     cluster = await startQuorate({ members: 1 });
-    edge = await startWorkerd(urlsOf(cluster), { QUORATE_REPLICAS: "*" });
+    edge = await startWorkerd(urlsOf(cluster), {
+      QUORATE_REPLICAS: "*",
+      // Watches wait for the replica, however slow the machine is.
+      QUORATE_REPLICA_WAIT_MS: "30000",
+    });
     await untilNear(edge, "/kv?prefix=any");
   });
   afterAll(async () => {
@@ -110,19 +137,13 @@ describe("an edge with replicas of every key", () => {
   });
 
   test("hundreds of watchers are fed from one watch of the peers, each event once and in order", async () => {
-    const readers: EventSourceReader[] = [];
-    for (let wave = 0; wave < 4; wave += 1) {
-      const opened = Array.from({ length: 50 }, () => edge.fetch("/watch?prefix=fan/"));
-      for (const each of await Promise.all(opened)) readers.push(new EventSourceReader(each));
-    }
-    for (const each of readers) expect(await each.take(1)).toMatchObject([{ event: "ready" }]);
+    const readers = await openFanOut(edge, cluster);
     const revisions: number[] = [];
     for (let turn = 0; turn < 5; turn += 1) revisions.push(await put(edge, "fan/a", `${turn}`));
     for (const each of readers) {
       const events = await each.take(revisions.length);
       expect(events.map(({ data }) => data["revision"])).toEqual(revisions);
     }
-    expect(await watchersOf(cluster)).toBe(1);
     await Promise.all(readers.map((each) => each.close()));
   });
 });
@@ -190,6 +211,11 @@ describe("replicas that are aborted", () => {
         if (strike === 5) await member?.kill();
         if (strike === 8) await member?.start();
         await new Promise((resolve) => setTimeout(resolve, 50 + prng.below(400)));
+      }
+      // However slow the machine is: the replica has its part in the history.
+      const until = Date.now() + PATIENCE.timeout;
+      while (by.replica < 5 && Date.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, PATIENCE.interval));
       }
       over = true;
     };

@@ -36,12 +36,15 @@ function prefixOf(name: string): Bytes {
 export class FollowedRanges {
   readonly #ranges: readonly { readonly name: string; readonly prefix: Bytes }[];
   readonly #cluster: string;
+  /** How long a replica is waited for before the peers are asked. */
+  readonly waitMilliseconds: number;
   /** Replicas that failed lately, and until when they are passed over, by the platform's clock. */
   readonly #resting = new Map<string, number>();
 
   /** `names`: as configured. Throws a `TypeError` for those that name no prefix. */
-  constructor(names: readonly string[], cluster: string) {
-    this.#cluster = cluster;
+  constructor(names: readonly string[], options: { cluster: string; waitMilliseconds: number }) {
+    this.#cluster = options.cluster;
+    this.waitMilliseconds = options.waitMilliseconds;
     this.#ranges = names.map((name) => ({
       name,
       prefix: name === "*" ? new Uint8Array(0) : prefixOf(name),

@@ -47,7 +47,8 @@ export class ReplicaWay {
   ): Promise<NearAnswer | undefined> {
     const url = this.#urlFor(request.op);
     if (url === undefined) return undefined;
-    const wait = Math.min(LIMITS.replicaWaitMilliseconds, (timeoutMilliseconds ?? Infinity) / 2);
+    const asked = timeoutMilliseconds ?? this.#options.timeoutMilliseconds;
+    const wait = Math.min(this.#followed.waitMilliseconds, asked / 2);
     const { platform, role, token } = this.#options;
     const call = { timeoutMilliseconds: Math.ceil(wait), requireLeader: true, identity: undefined };
     let welcome: LinkWelcome | undefined;
@@ -89,7 +90,8 @@ export class ReplicaWay {
     };
     const first = Promise.withResolvers<boolean>();
     let state: "opening" | "open" | "over" = "opening";
-    const off = limit({ milliseconds: LIMITS.replicaWaitMilliseconds }, () => first.resolve(false));
+    const milliseconds = this.#followed.waitMilliseconds;
+    const off = limit({ milliseconds }, () => first.resolve(false));
     try {
       const handle = await link.watch(create, {
         response: (response) => {

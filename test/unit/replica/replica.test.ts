@@ -1,5 +1,6 @@
 /** A replica that all goes well with: its copy, its feed, reads of each level, watches, and its next start. */
 import { describe, expect, test } from "vitest";
+import { RpcError } from "../../../shared/api/errors.ts";
 import { utf8 } from "../../../shared/base/bytes.ts";
 import { wholeRange } from "../../../shared/mvcc/types.ts";
 import { ManualClock } from "../../support/clocks.ts";
@@ -55,6 +56,36 @@ describe("the copy", () => {
     const source = cluster.store.range(wholeRange(utf8("p/"), utf8("p0")));
     expect(kvs).toEqual("code" in source ? [] : source.kvs);
     expect(replica.replica.status.copies).toBe(1);
+  });
+
+  test("holds a page in memory, not the range: pages shrink to fit large values", async () => {
+    const cluster = new ScriptedCluster();
+    const value = "x".repeat(100 * 1024);
+    for (let place = 0; place < 150; place += 1) cluster.put(`p/${place}`, value);
+    const pageKeys: number[] = [];
+    cluster.before = ({ op }) => {
+      if (!op.countOnly) pageKeys.push(op.limit);
+    };
+    const replica = startReplica({ cluster });
+    await caughtUp(replica);
+    const all = await driven(replica.clock, read(replica, { keysOnly: true }));
+    expect(all.count).toBe(150);
+    // The first page can't know; the others hold a megabyte.
+    expect(Math.max(...pageKeys.slice(1)) * value.length).toBeLessThanOrEqual(1.1 * 1024 * 1024);
+  });
+
+  test("asks for less when a page's answer is too large to be sent", async () => {
+    const cluster = clusterOf(40);
+    let refusals = 0;
+    cluster.before = ({ op }) => {
+      if (op.countOnly || op.limit <= 3) return;
+      refusals += 1;
+      throw new RpcError("outOfRange", "the answer has too many bytes: ask for fewer keys");
+    };
+    const replica = startReplica({ cluster });
+    await caughtUp(replica);
+    expect(refusals).toBeGreaterThan(0);
+    expect((await read(replica)).count).toBe(40);
   });
 
   test("until it is there, reads and watches are refused, and so are writes and other keys at all times", async () => {
@@ -243,6 +274,24 @@ describe("watches", () => {
     await caughtUp(replica);
     const refused = new Watching(replica, replica.replica.state.store.watchFloor - 1);
     expect(refused.endedBy).toContain("not held here");
+  });
+});
+
+describe("thousands of slow watchers", () => {
+  test("cost a position each: what they have yet to see is read from history, once for many", async () => {
+    const cluster = clusterOf(3);
+    const replica = startReplica({ cluster });
+    await caughtUp(replica);
+    const watching = Array.from({ length: 2000 }, () => new Watching(replica));
+    for (const each of watching) each.isFull = true;
+    const expected: number[] = [];
+    for (let turn = 0; turn < 50; turn += 1) expected.push(cluster.put("p/0", `t${turn}`));
+    await caughtUp(replica);
+    // Each took one response beyond its fill, and no more.
+    expect(new Set(watching.map(({ events }) => events.length))).toEqual(new Set([1]));
+    for (const each of watching) each.resume();
+    await replica.clock.advance(3000);
+    for (const each of watching) expect(each.revisions).toEqual(expected);
   });
 });
 

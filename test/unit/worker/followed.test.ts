@@ -9,13 +9,14 @@ import {
   spanOf,
 } from "../../../worker/replica/followed.ts";
 
+const HOW = { cluster: "c", waitMilliseconds: 1000 };
 const prefixSpan = (text: string) => ({
   key: utf8(text),
   rangeEnd: prefixEnd(utf8(text)) ?? EMPTY,
 });
 
 function nameFor(names: readonly string[], span: { key: Uint8Array; rangeEnd: Uint8Array }) {
-  const url = new FollowedRanges(names, "c").urlFor(span, "weur");
+  const url = new FollowedRanges(names, HOW).urlFor(span, "weur");
   return url === undefined ? undefined : replicaNameOf(`${url}/link`);
 }
 
@@ -49,12 +50,12 @@ describe("a followed range", () => {
 
   test("that names no prefix is refused", () => {
     for (const wrong of ["", "%", "%zz"]) {
-      expect(() => new FollowedRanges([wrong], "c")).toThrow(TypeError);
+      expect(() => new FollowedRanges([wrong], HOW)).toThrow(TypeError);
     }
   });
 
   test("whose replica didn't answer is passed over for a while, the others are not", () => {
-    const followed = new FollowedRanges(["a/", "b/"], "c");
+    const followed = new FollowedRanges(["a/", "b/"], HOW);
     const [a = "", b = ""] = ["a/", "b/"].map((text) => followed.urlFor(prefixSpan(text), ""));
     followed.rest(a, 100);
     expect([followed.isResting(a, 99), followed.isResting(b, 99)]).toEqual([true, false]);
