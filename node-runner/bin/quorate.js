@@ -36,8 +36,6 @@ if (isModern() && !hasFlags && process.execve !== undefined && process.platform 
   nodeModule.enableCompileCache?.();
   const { main: run } = await import(main);
   await run(process.argv.slice(2));
-  // A member that is killed couldn't write it at its end, and would start twice as slowly each time.
-  nodeModule.flushCompileCache?.();
 } else {
   const node = modernNode();
   if (node === undefined) {
