@@ -109,6 +109,8 @@ export class EtcdDoor implements Door {
 export class HttpDoor implements Door {
   readonly name: string;
   readonly levels = LEVELS;
+  /** Reads by who answered: a peer, or a replica. */
+  readonly served = { peer: 0, replica: 0 };
   readonly #url: string;
   readonly #over = new AbortController();
   #session = "";
@@ -125,6 +127,8 @@ export class HttpDoor implements Door {
     const path = `/kv/${key}?consistency=${level}${maxAge}`;
     const { response, body } = await this.#ask(path, "GET", { headers });
     this.#session = response.headers.get("x-quorate-session") ?? this.#session;
+    const by = response.headers.get("x-quorate-served-by") ?? "";
+    this.served[by.startsWith("replica ") ? "replica" : "peer"] += 1;
     return body;
   }
 

@@ -1,9 +1,10 @@
 /**
  * Answers over a distance: every byte between the edge and its peers is under way for 20, 50, 100,
- * 150 ms each way, and the client stands next to the edge, in local workerd. Beside it a plain
- * client of etcd's has the same distance to the members of etcd, and to Quorate's.
+ * 150 ms each way, and the client stands next to the edge, in local workerd: once without and once
+ * with a replica of the keys beside it. A plain client of etcd's has the same distance to the members of
+ * etcd, and to Quorate's.
  *
- *     npx node test/bench/wan.ts [--delays 0,20,50,100,150] [--samples 150] [--write]
+ *     npx node test/bench/wan.ts [--delays 0,20,50,100,150] [--samples 100] [--write]
  *
  * Three members a cluster, beside each other, without a distance between them. The distance is
  * a proxy's (`../support/tcp-proxy.ts`): no jitter, no loss, no TLS; a new connection costs a round
@@ -19,7 +20,7 @@ import { loadLine, machineLine } from "./report.ts";
 import { writeSection } from "./results-file.ts";
 import { sleep } from "./run.ts";
 import { startMembers } from "./sides.ts";
-import { Near, OPERATIONS, prepareCalls } from "./wan-calls.ts";
+import { Near, OPERATIONS, READ_KEY, prepareCalls } from "./wan-calls.ts";
 import type { Call, Operation } from "./wan-calls.ts";
 import { EtcdDoor, HttpDoor, LinkDoor } from "./wan-doors.ts";
 import type { Door } from "./wan-doors.ts";
@@ -27,8 +28,9 @@ import { quantile, wanChart, wanTable } from "./wan-report.ts";
 import type { WanCell } from "./wan-report.ts";
 
 const MEMBERS = 3;
-const PACE_MILLISECONDS = 4;
+const PACE_MILLISECONDS = 8;
 const WARMUP_CALLS = 10;
+const REPLICA_MILLISECONDS_MAX = 60_000;
 const CHART = new URL("wan.svg", import.meta.url);
 
 /** What ends with the run, in the reverse order of its start. */
@@ -37,6 +39,8 @@ const open: (() => unknown)[] = [];
 interface Way {
   readonly door: Door;
   readonly near: Near;
+  /** It differs from another way in its reads and watches alone: only these are measured. */
+  readonly readsOnly?: boolean;
 }
 
 /** Proxies before the members of one side, and a client beside them. */
@@ -63,6 +67,7 @@ async function measure(
   const count = WARMUP_CALLS + samples;
   const calls: { name: string; call: Call; times: number[] }[] = [];
   for (const [place, way] of ways.entries()) {
+    if (way.readsOnly === true && !/^(get|watch)/.test(operation)) continue;
     const call = await prepareCalls(way, operation, { name: `${name}/${place}`, count });
     if (call !== undefined) calls.push({ name: way.door.name, call, times: [] });
   }
@@ -86,15 +91,38 @@ async function measure(
   return new Map(calls.map(({ name, times }) => [name, times]));
 }
 
-async function run(delays: readonly number[], samples: number): Promise<WanCell[]> {
-  const [etcd, quorate] = [await startFar("etcd"), await startFar("quorate")];
-  const edge = await startWorkerd(quorate.addresses.map((address) => `http://${address}`));
+/** The Worker's URL; with `replicas` it has replicas of all keys. */
+async function startEdge(peers: readonly string[], replicas: "" | "*"): Promise<string> {
+  const urls = peers.map((address) => `http://${address}`);
+  const edge = await startWorkerd(urls, { QUORATE_REPLICAS: replicas });
   open.push(() => edge.stop());
-  const url = edge.url ?? "";
+  return edge.url ?? "";
+}
+
+/** Until the replica has its copy and answers. */
+async function untilNear({ door, near }: { door: HttpDoor; near: Near }): Promise<void> {
+  await near.put(READ_KEY);
+  const deadline = performance.now() + REPLICA_MILLISECONDS_MAX;
+  while (door.served.replica === 0) {
+    if (performance.now() > deadline) throw new Error("no replica answers");
+    await door.get(READ_KEY, "linearizable");
+    await sleep(50);
+  }
+}
+
+async function run(
+  delays: readonly number[],
+  samples: number,
+): Promise<{ cells: WanCell[]; served: HttpDoor["served"] }> {
+  const [etcd, quorate] = [await startFar("etcd"), await startFar("quorate")];
+  const url = await startEdge(quorate.addresses, "");
+  const replicated = new HttpDoor("edge with a replica", await startEdge(quorate.addresses, "*"));
+  await untilNear({ door: replicated, near: quorate.near });
   const ways: Way[] = [
     { door: new EtcdDoor("etcd client, etcd", etcd.addresses), near: etcd.near },
     { door: new EtcdDoor("etcd client, Quorate", quorate.addresses), near: quorate.near },
     { door: new HttpDoor("edge, HTTP", url), near: quorate.near },
+    { door: replicated, near: quorate.near, readsOnly: true },
     { door: new LinkDoor("edge, link", url), near: quorate.near },
   ];
   for (const { door } of ways) open.push(() => door.close());
@@ -112,13 +140,13 @@ async function run(delays: readonly number[], samples: number): Promise<WanCell[
       console.log(`${delay} ms each way, ${operation}: ${shown.join(", ")}`);
     }
   }
-  return cells;
+  return { cells, served: replicated.served };
 }
 
 const { values } = parseArgs({
   options: {
     delays: { type: "string", default: "0,20,50,100,150" },
-    samples: { type: "string", default: "150" },
+    samples: { type: "string", default: "100" },
     write: { type: "boolean", default: false },
   },
 });
@@ -126,8 +154,10 @@ const delays = values.delays.split(",").map(Number);
 const samples = Number(values.samples);
 console.log(`${machineLine()}; ${loadLine()}`);
 try {
-  const cells = await run(delays, samples);
-  const how = `${samples} calls a cell, ${MEMBERS} members each, ${loadLine()}.`;
+  const { cells, served } = await run(delays, samples);
+  const how =
+    `${samples} calls a cell, ${MEMBERS} members each, ${loadLine()}. Of ${served.peer + served.replica} reads ` +
+    `through the edge with a replica the replica answered ${served.replica}.`;
   const text = `${how}\n\n${wanTable(cells)}`;
   console.log(`\n${text}`);
   if (values.write) {
