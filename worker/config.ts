@@ -75,6 +75,8 @@ export interface EdgeEnv extends ServerlessEnv, ReplicaEnv {
   readonly QUORATE_REPLICAS?: string;
   /** Milliseconds that a replica is waited for before the peers are asked. */
   readonly QUORATE_REPLICA_WAIT_MS?: string;
+  /** How many replicas each range has in each part of the world; one takes some 1000 events a second. */
+  readonly QUORATE_REPLICA_SHARDS?: string;
   readonly LEASE_HUB?: {
     getByName(name: string, options?: { locationHint: string }): LeaseHubStub;
   };
@@ -127,6 +129,7 @@ export function configOf(env: EdgeEnv): EdgeConfig {
     QUORATE_STALL_MS,
     env.QUORATE_REPLICAS,
     env.QUORATE_REPLICA_WAIT_MS,
+    env.QUORATE_REPLICA_SHARDS,
   ]);
   const before = known.get(identity);
   if (before !== undefined) return before;
@@ -205,8 +208,16 @@ function followedOf(env: EdgeEnv): FollowedRanges | undefined {
     usual: LIMITS.replicaWaitMilliseconds,
     max: LIMITS.edgeTimeoutMillisecondsMax,
   });
+  const shards = numberOf("QUORATE_REPLICA_SHARDS", env.QUORATE_REPLICA_SHARDS, {
+    usual: 1,
+    max: 1024,
+  });
   try {
-    return new FollowedRanges(names, { cluster: serverlessOf(env).cluster, waitMilliseconds });
+    return new FollowedRanges(names, {
+      cluster: serverlessOf(env).cluster,
+      waitMilliseconds,
+      shard: Math.floor(Math.random() * shards),
+    });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw misconfigured(`QUORATE_REPLICAS: ${error.message}`);

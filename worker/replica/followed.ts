@@ -1,7 +1,8 @@
 /**
  * Which ranges of keys have replicas, as `QUORATE_REPLICAS` names them: prefixes with commas between, percent-encoded
  * where they hold a comma or bytes; `*` is every key. Each has a replica of its own in each part of the world, a
- * Durable Object named `replica:<cluster>:<location hint>:<prefix>`.
+ * Durable Object named `replica:<cluster>:<location hint>:<prefix>`. Where one is too few for its readers there are
+ * several, of which the others have `.<number>` behind the hint; each isolate of the edge keeps to one of them.
  */
 import { prefixEnd } from "../../shared/base/bytes.ts";
 import type { Bytes } from "../../shared/base/bytes.ts";
@@ -36,14 +37,24 @@ function prefixOf(name: string): Bytes {
 export class FollowedRanges {
   readonly #ranges: readonly { readonly name: string; readonly prefix: Bytes }[];
   readonly #cluster: string;
+  readonly #shard: number;
   /** How long a replica is waited for before the peers are asked. */
   readonly waitMilliseconds: number;
   /** Replicas that failed lately, and until when they are passed over, by the platform's clock. */
   readonly #resting = new Map<string, number>();
 
   /** `names`: as configured. Throws a `TypeError` for those that name no prefix. */
-  constructor(names: readonly string[], options: { cluster: string; waitMilliseconds: number }) {
+  constructor(
+    names: readonly string[],
+    options: {
+      readonly cluster: string;
+      readonly waitMilliseconds: number;
+      /** Which of a range's replicas, from 0 on. */
+      readonly shard: number;
+    },
+  ) {
     this.#cluster = options.cluster;
+    this.#shard = options.shard;
     this.waitMilliseconds = options.waitMilliseconds;
     this.#ranges = names.map((name) => ({
       name,
@@ -55,7 +66,8 @@ export class FollowedRanges {
   urlFor(span: KeySpan, hint: string | undefined): string | undefined {
     const range = this.#ranges.find(({ prefix }) => covers([prefix], span));
     if (range === undefined) return undefined;
-    return replicaUrl(`replica:${this.#cluster}:${hint ?? ""}:${range.name}`);
+    const place = `${hint ?? ""}${this.#shard === 0 ? "" : `.${this.#shard}`}`;
+    return replicaUrl(`replica:${this.#cluster}:${place}:${range.name}`);
   }
 
   isResting(url: string, now: number): boolean {
@@ -74,7 +86,7 @@ export class FollowedRanges {
 
 /** What a replica's name says of it; undefined: it is none's. */
 export function partsOfName(name: string): { hint: string; range: string } | undefined {
-  const match = /^replica:[^:]+:([^:]*):(.+)$/s.exec(name);
+  const match = /^replica:[^:]+:([^:.]*)(?:\.\d+)?:(.+)$/s.exec(name);
   return match === null ? undefined : { hint: match[1] ?? "", range: match[2] ?? "" };
 }
 

@@ -9,7 +9,7 @@ import {
   spanOf,
 } from "../../../worker/replica/followed.ts";
 
-const HOW = { cluster: "c", waitMilliseconds: 1000 };
+const HOW = { cluster: "c", waitMilliseconds: 1000, shard: 0 };
 const prefixSpan = (text: string) => ({
   key: utf8(text),
   rangeEnd: prefixEnd(utf8(text)) ?? EMPTY,
@@ -46,6 +46,14 @@ describe("a followed range", () => {
     expect(spanOf("%FF")).toEqual({ key: Uint8Array.of(255), rangeEnd: OPEN_END });
     expect(partsOfName("leases:0")).toBeUndefined();
     expect(replicaNameOf("http://127.0.0.1:2379/link")).toBeUndefined();
+  });
+
+  test("has several replicas where one is too few, each at the same place", () => {
+    const followed = new FollowedRanges(["a/"], { ...HOW, shard: 2 });
+    const name = replicaNameOf(`${followed.urlFor(prefixSpan("a/"), "weur")}/link`);
+    expect(name).toBe("replica:c:weur.2:a/");
+    expect(partsOfName(name ?? "")).toEqual({ hint: "weur", range: "a/" });
+    expect(partsOfName("replica:c:.2:a/")).toEqual({ hint: "", range: "a/" });
   });
 
   test("that names no prefix is refused", () => {
