@@ -89,8 +89,9 @@ export class SequenceWindow {
     return ((this.#bits[place >> 3] as number) & (1 << (place & 7))) !== 0;
   }
 
+  /** Those that are too old count as occurred anyway. */
   add(sequence: number): void {
-    assert(!this.has(sequence), `sequence ${sequence} twice`);
+    if (this.has(sequence)) return;
     if (sequence - this.#newest >= this.#size) this.#bits.fill(0);
     else for (let next = this.#newest + 1; next < sequence; next += 1) this.#clear(next);
     this.#newest = Math.max(this.#newest, sequence);

@@ -77,8 +77,8 @@ test("a window tells like a set what occurred, and takes what is too old for occ
       for (const sequence of sequences) {
         const known = model.has(sequence) || sequence <= newest - SIZE;
         expect(window.has(sequence)).toBe(known);
-        if (known) continue;
         window.add(sequence);
+        if (known) continue;
         model.add(sequence);
         newest = Math.max(newest, sequence);
       }
