@@ -71,7 +71,8 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "const target = wanted;",
       },
     ],
-    seedsMax: 60,
+    seedsFrom: 130,
+    seedsMax: 300,
   },
   {
     name: "appliedIndexApart",
@@ -162,19 +163,6 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     seedsMax: 40,
-  },
-  {
-    name: "commitOfAnOlderTerm",
-    breaks: "an entry of an older term is committed because a quorum holds it (figure 3.7)",
-    edits: [
-      {
-        file: "shared/raft/replication.ts",
-        find: "if (index < core.termStart) return;",
-        replace: "",
-      },
-    ],
-    seedsFrom: 80,
-    seedsMax: 250,
   },
   {
     name: "logNotMatched",

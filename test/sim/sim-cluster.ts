@@ -93,8 +93,13 @@ export class SimCluster {
     this.#founders = this.members.map(describeMember);
   }
 
-  /** Starts a member that was added to the cluster, on a new disk. */
+  /**
+   * Starts a member that was added to the cluster, on a new disk; once, whether it was the answer or
+   * the list of members that told of it first.
+   */
   admit(id: bigint, name: string): SimMember {
+    const known = this.members.find((member) => member.id === id);
+    if (known !== undefined) return known;
     const member = this.#newMember(id, name, { joins: true });
     this.members.push(member);
     this.start(member);
