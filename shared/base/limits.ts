@@ -96,9 +96,12 @@ export const LIMITS = {
    */
   walSegmentBytes: 16 * MIB,
 
-  /** A batch of the LMDB backend begins after so long, or so many rows (etcd: 100 ms and 10 000). */
+  /**
+   * A batch of the LMDB backend begins after so long, or so many rows (etcd: 100 ms and 10 000). A batch is queued
+   * in one go, a microsecond a row, and rows that wait longer outlive collections of the young generation.
+   */
   backendBatchMilliseconds: 100,
-  backendBatchRowsMax: 10_000,
+  backendBatchRowsMax: 4000,
   /** Rows and their bytes that wait for LMDB, past which the backend is congested. */
   backendPendingRowsMax: 20_000,
   backendPendingBytesMax: 64 * MIB,
