@@ -260,6 +260,11 @@ export const LIMITS = {
    * most the longest key and a request's value.
    */
   snapshotFileChunkBytesMax: 640 * MIB,
+  /**
+   * How long a broken snapshot stream can be resumed: meanwhile its sender pins a view of the store,
+   * and its receiver keeps what came.
+   */
+  snapshotKeptMilliseconds: 30_000,
   /** Snapshots that a leader sends at a time: each pins a view of the store. */
   snapshotStreamsMax: 2,
 

@@ -159,7 +159,8 @@ class RunningPeer implements Peer {
     this.#publisher.start();
   }
 
-  #answer(call: PeerCall): Promise<PeerReply> {
+  #answer(from: NodeId, call: PeerCall): Promise<PeerReply> {
+    if (call.kind === "snapshotStaged") return this.#snapshots.staged(from, call);
     if (call.kind === "memberPromote") return this.#cluster.answer(call);
     if (call.kind === "members") {
       return Promise.resolve({ kind: "members", members: this.#state.members.members });
@@ -170,7 +171,7 @@ class RunningPeer implements Peer {
   #inbox(): PeerInbox {
     return {
       messages: (_from, messages) => this.#consensus.receive(messages),
-      call: (_from, call) => this.#answer(call),
+      call: (from, call) => this.#answer(from, call),
       snapshot: (from, _mark, chunks) => this.#snapshots.receive(from, chunks),
       unreachable: (to, unsent) => this.#consensus.unreachable(to, unsent),
       isRemoved: (from) => this.#membership.isRemoved(from),
@@ -226,6 +227,7 @@ class RunningPeer implements Peer {
     this.#corruption.stop();
     this.#publisher.stop();
     this.#consensus.stop();
+    await this.#snapshots.stop();
   }
 
   /**

@@ -13,6 +13,11 @@ export type PeerCall =
   | { readonly kind: "memberPromote"; readonly member: bigint }
   /** The receiver's HashKV at this revision; it waits a moment if it is behind. */
   | { readonly kind: "hashKv"; readonly revision: number }
+  /**
+   * How many chunks of this snapshot the receiver has from the asker, whose stream broke: the state
+   * at `index`, sent by the leader of `term`. No answer: it can't tell yet.
+   */
+  | { readonly kind: "snapshotStaged"; readonly term: number; readonly index: number }
   /** Who is who, as the receiver knows it: asked by a member that joins. */
   | { readonly kind: "members" };
 
@@ -46,5 +51,6 @@ export type PeerReply =
         | undefined;
     }
   | { readonly kind: "members"; readonly members: readonly ToldMember[] }
+  | { readonly kind: "snapshotStaged"; readonly chunks: number }
   /** The receiver doesn't lead, or can't tell: ask another, or later. */
   | { readonly kind: "refused"; readonly reason: "notLeader" | "noConfirmation" };

@@ -10,10 +10,10 @@
  *  10 taken     [chunks]: so many more chunks were consumed, the sender may go on
  *  11 installed []                     12 refused [reason]: by either end, the transfer is over
  *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining                   [2, member] memberPromote
- *         [3, revision] hashKv        [4] members
+ *         [3, revision] hashKv        [4] members                         [5, term, index] snapshotStaged
  *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
  *         [3, refusal] memberPromote  [4, hash, revision (0: none), compacted revision + 1] hashKv
- *         [5, [[id, name, [peer URL...]]...]] members
+ *         [5, [[id, name, [peer URL...]]...]] members      [6, chunks] snapshotStaged
  *
  * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
  * changed layout gets a new version.
@@ -197,6 +197,8 @@ function callToCbor(call: PeerCall): unknown {
       return [3, call.revision];
     case "members":
       return [4];
+    case "snapshotStaged":
+      return [5, call.term, call.index];
   }
 }
 
@@ -220,6 +222,8 @@ function readCallOf(tag: number, fields: FieldReader): PeerCall {
       return { kind: "hashKv", revision: fields.count() };
     case 4:
       return { kind: "members" };
+    case 5:
+      return { kind: "snapshotStaged", term: fields.count(), index: fields.count() };
     default:
       throw new WireError(`unknown call ${tag}`);
   }
@@ -244,6 +248,8 @@ function replyToCbor(reply: PeerReply): unknown {
       const told = reply.members.map(({ id, name, peerUrls }) => [encodeInt64(id), name, peerUrls]);
       return [5, told];
     }
+    case "snapshotStaged":
+      return [6, reply.chunks];
   }
 }
 
@@ -280,6 +286,8 @@ function readReplyOf(tag: number, fields: FieldReader): PeerReply {
     }
     case 5:
       return { kind: "members", members: fields.list(readToldMember) };
+    case 6:
+      return { kind: "snapshotStaged", chunks: fields.count() };
     default:
       throw new WireError(`unknown reply ${tag}`);
   }

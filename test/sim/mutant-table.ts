@@ -341,7 +341,7 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: "a snapshot is installed without the last row of each of its parts",
     edits: [
       {
-        file: "shared/peer/consensus/snapshots.ts",
+        file: "shared/peer/consensus/snapshot-intake.ts",
         find: "for (const [key, value] of chunk.rows) writer.put(chunk.table, key, value);",
         replace:
           "for (const [key, value] of chunk.rows.slice(0, -1)) writer.put(chunk.table, key, value);",

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { crc32c } from "../../shared/base/crc32c.ts";
 import type { Host } from "../../shared/peer/host.ts";
 import type { Peer, PeerConfig, PeerMember } from "../../shared/peer/peer.ts";
+import { RESUMED } from "../../shared/peer/consensus/snapshots.ts";
 import { MemberRemovedError } from "../../shared/peer/membership-keeper.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import type { Message } from "../../shared/raft/types.ts";
@@ -72,6 +73,8 @@ export class SimCluster {
   refusals = 0;
   /** Stops because the disk had failed. */
   diskFaults = 0;
+  /** Snapshot streams that went on behind a break. */
+  resumed = 0;
   /** Members that stopped because they were removed. */
   removals = 0;
   /** Reads under a lease, of members that were started again since. */
@@ -217,6 +220,7 @@ export class SimCluster {
         };
       },
       report: (level, message, fields) => {
+        if (message === RESUMED) this.resumed += 1;
         if (level !== "warn" && level !== "error") return;
         const error = fields?.["error"];
         world.note(`${member.name} ${message}: ${error instanceof Error ? error.message : ""}`);

@@ -251,6 +251,7 @@ function summary(
       memberChanges: operators.changes,
       removals: cluster.removals,
       snapshots: cluster.network.snapshots,
+      resumed: cluster.resumed,
       events: world.events,
       searchSteps,
       leaseReads: cluster.leaseReads,

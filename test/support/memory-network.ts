@@ -25,6 +25,8 @@ export class MemoryNetwork {
   readonly #cuts = new Set<string>();
   /** Sees each message before it is delivered; false drops it. */
   filter: (message: Message) => boolean = () => true;
+  /** Carries a snapshot's stream; may break it by an error. */
+  carryChunks: (chunks: AsyncIterable<Bytes>) => AsyncIterable<Bytes> = (chunks) => chunks;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -106,7 +108,7 @@ class MemoryTransport implements PeerTransport {
   async sendSnapshot(to: NodeId, mark: SnapshotMark, chunks: AsyncIterable<Bytes>): Promise<void> {
     const inbox = this.#network.inboxOf(this.#self, to);
     if (inbox === undefined) throw new Error(`${to} is unreachable`);
-    await inbox.snapshot(this.#self, mark, chunks);
+    await inbox.snapshot(this.#self, mark, this.#network.carryChunks(chunks));
   }
 
   idleMilliseconds(id: NodeId): number | undefined {

@@ -7,7 +7,8 @@
  * (1), 8-byte cluster id, 8-byte index, 8-byte term, 8-byte term of the leader that sends it (0: none), then voters
  * and learners, lists of texts. The first chunk, once rows     kind 2: byte table (place in `TABLES`), then (bytes
  * key, bytes value) up to the end. Tables in order, keys in order; a table may take many chunks end      kind 3:
- * SHA-256 of all chunks before, as they were sent. The last chunk, once
+ * SHA-256 of all chunks before, as they were sent. The last chunk, once resume   kind 4: term of the leader, index,
+ * chunks (8 bytes each): a stream that goes on behind so many chunks of a broken one begins with it. Not hashed
  */
 import { ByteReader, MalformedError } from "../../base/byte-reader.ts";
 import { ByteWriter } from "../../base/byte-writer.ts";
@@ -23,6 +24,7 @@ const VERSION = 1;
 const HEADER = 1;
 const ROWS = 2;
 const END = 3;
+const RESUME = 4;
 const CRC_BYTES = 4;
 
 export interface SnapshotHeader {
@@ -34,7 +36,15 @@ export interface SnapshotHeader {
 export type SnapshotChunk =
   | { readonly kind: "header"; readonly header: SnapshotHeader }
   | { readonly kind: "rows"; readonly table: Table; readonly rows: readonly Row[] }
-  | { readonly kind: "end"; readonly hash: Bytes };
+  | { readonly kind: "end"; readonly hash: Bytes }
+  | ({ readonly kind: "resume" } & ResumePoint);
+
+/** Behind how many chunks of which snapshot a stream goes on. */
+export interface ResumePoint {
+  readonly term: number;
+  readonly index: number;
+  readonly chunks: number;
+}
 
 /** The stream is damaged, cut, or of a newer version. */
 export class SnapshotError extends Error {
@@ -69,6 +79,13 @@ export function encodeEnd(hash: Bytes): Bytes {
   const writer = new ByteWriter();
   writer.byte(END);
   writer.raw(hash);
+  return finishChunk(writer);
+}
+
+export function encodeResume({ term, index, chunks }: ResumePoint): Bytes {
+  const writer = new ByteWriter();
+  writer.byte(RESUME);
+  for (const count of [term, index, chunks]) writer.fixedCount(count);
   return finishChunk(writer);
 }
 
@@ -132,9 +149,21 @@ function readChunk(reader: ByteReader, end: number): SnapshotChunk {
       return readRows(reader);
     case END:
       return { kind: "end", hash: reader.raw(end - 1) };
+    case RESUME:
+      return { kind: "resume", ...readResume(reader) };
     default:
       throw new SnapshotError(`a chunk of a snapshot has unknown kind ${kind}`);
   }
+}
+
+function readResume(reader: ByteReader): ResumePoint {
+  const point = {
+    term: reader.fixedCount(),
+    index: reader.fixedCount(),
+    chunks: reader.fixedCount(),
+  };
+  if (!reader.atEnd) throw new SnapshotError("a resume point goes on behind its end");
+  return point;
 }
 
 function readHeader(reader: ByteReader): SnapshotHeader {

@@ -3,10 +3,12 @@ import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { MemoryBackend } from "../../../shared/backend/memory-backend.ts";
 import { utf8 } from "../../../shared/base/bytes.ts";
+import type { Bytes } from "../../../shared/base/bytes.ts";
 import { chunksOf } from "../../../shared/peer/consensus/snapshots.ts";
+import { decodeChunk } from "../../../shared/peer/state/snapshot-format.ts";
 import { simpleMembership } from "../../../shared/raft/log-store.ts";
 import { ManualClock } from "../../support/clocks.ts";
-import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
+import { PATIENT_CALL, type InProcessMember } from "../../support/in-process-cluster.ts";
 import { get, put, startDriven, valueOf } from "./driven-cluster.ts";
 
 const ROWS = 400;
@@ -99,5 +101,71 @@ test("a receiver takes no more chunks while its disk has not kept up", async () 
   await settled(joined.peer.ready());
   expect(applied).toBeGreaterThan(5);
   expect(valueOf(await settled(get(joined, "k39")))).toHaveLength(50_000);
+  await settled(cluster.stop());
+});
+
+/** A follower that lags by a snapshot of about 30 chunks, and a network that carries `streams` in turn. */
+async function startLagging(chunksOfStreams: readonly number[]) {
+  const driven = await startDriven({
+    members: 3,
+    config: { compactLogEvery: 10, catchUpEntries: 0 },
+  });
+  const { cluster, settled } = driven;
+  const leader = await driven.leader();
+  const follower = cluster.followers[0] as InProcessMember;
+  follower.crash();
+  for (let row = 0; row < 80; row += 1) {
+    await settled(put(leader, `k${row}`, String(row).repeat(50_000)));
+  }
+  const streams: Bytes[][] = [];
+  const carry = cluster.network.carryChunks;
+  cluster.network.carryChunks = async function* carried(chunks) {
+    const most = chunksOfStreams[streams.length] ?? Number.POSITIVE_INFINITY;
+    const stream: Bytes[] = [];
+    streams.push(stream);
+    for await (const chunk of carry(chunks)) {
+      stream.push(chunk);
+      yield chunk;
+      if (stream.length >= most) throw new Error("the link broke");
+    }
+  };
+  return { ...driven, leader, follower, streams };
+}
+
+const kindsOf = (stream: readonly Bytes[]) => stream.map((chunk) => decodeChunk(chunk).kind);
+
+test("a broken stream goes on behind what came: no chunk is sent twice", async () => {
+  const { cluster, settled, follower, streams, clock } = await startLagging([5, 4]);
+  follower.start();
+  await clock.until(() => streams.length === 3);
+  await settled(follower.peer.ready());
+  expect(valueOf(await settled(get(follower, "k79")))).toHaveLength(100_000);
+  const [first = [], second = [], third = []] = streams;
+  expect([kindsOf(first)[0], kindsOf(second)[0], kindsOf(third)[0]]).toEqual([
+    "header",
+    "resume",
+    "resume",
+  ]);
+  expect([first.length, second.length]).toEqual([5, 4]);
+  expect(kindsOf(third).at(-1)).toBe("end");
+  const sent = streams.flat().filter((chunk) => decodeChunk(chunk).kind === "rows");
+  expect(new Set(sent).size).toBe(sent.length);
+  await settled(cluster.stop());
+});
+
+test("a receiver that was started again gets a new stream, and so does one that comes too late", async () => {
+  const { cluster, settled, follower, streams, clock } = await startLagging([5, 5]);
+  follower.start();
+  await clock.until(() => streams[0]?.length === 5);
+  follower.crash();
+  follower.start();
+  await clock.until(() => streams[1]?.length === 5);
+  follower.crash();
+  await clock.advance(60_000);
+  follower.start();
+  await clock.until(() => streams.length === 3);
+  await settled(follower.peer.ready());
+  expect(streams.map((stream) => kindsOf(stream)[0])).toEqual(["header", "header", "header"]);
+  expect(valueOf(await settled(get(follower, "k79")))).toHaveLength(100_000);
   await settled(cluster.stop());
 });
