@@ -57,8 +57,7 @@ export const WATCH_AND_LEASE_MUTANTS: readonly Mutant[] = [
       },
       {
         file: "shared/peer/consensus/consensus.ts",
-        find: `    if (this.#stopped || !leads || current !== term || this.#raft.role !== "leader")
-      return;`,
+        find: '    if (this.#stopped || !leads || current !== term || this.#raft.role !== "leader") return;',
         replace: "    if (this.#stopped || (leads && current < term)) return;",
       },
       {
