@@ -2,7 +2,8 @@
  * The receiving end of the links: takes upgrades on the peer port, checks the hello, and hands frames to the inbox. A
  * hello for another cluster, another member, an unknown version or with a wrong secret closes the connection with a
  * code and a log line. Senders that the membership doesn't name are let in: a member that lags may not know its leader
- * yet, and raft drops what it need not heed. Only those that were removed are refused: so they learn of it.
+ * yet, and raft drops what it need not heed. It is answered on its own link until then: an answer may be what it takes
+ * to learn of it. Only those that were removed are refused: so they learn of it.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server } from "node:http";
@@ -16,8 +17,10 @@ import { checkHello, REMOVED } from "../../shared/peer/links/hello-check.ts";
 import type { PeerIdentity } from "../../shared/peer/links/hello-check.ts";
 import { LinkIntake } from "../../shared/peer/links/link-intake.ts";
 import { SnapshotReceiver } from "../../shared/peer/links/snapshot-receiver.ts";
+import type { Message, NodeId } from "../../shared/raft/types.ts";
 import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
+import { messageBatches } from "../../shared/wire/raft-codec.ts";
 import { refuseUpgrade } from "../http/upgrade.ts";
 import { FrameSocket } from "./frame-socket.ts";
 
@@ -65,6 +68,13 @@ export class PeerListener {
 
   lastReceived(from: bigint): number | undefined {
     return this.#links.get(`${from} messages`)?.lastReceived;
+  }
+
+  /** On the link that the other side has dialled, for a member whose address isn't known; else they are dropped. */
+  send(to: NodeId, messages: readonly Message[]): void {
+    const link = this.#links.get(`${to} messages`);
+    if (link === undefined || link.bufferedBytes > LIMITS.peerSendBufferBytesMax) return;
+    for (const batch of messageBatches(messages)) link.send({ kind: "messages", messages: batch });
   }
 
   /** Ends the links of members that were removed in the meantime. */

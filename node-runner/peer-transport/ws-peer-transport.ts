@@ -1,8 +1,8 @@
 /**
  * `PeerTransport` over WebSocket. Each member dials every other member's advertised peer URL and sends only on
  * connections that it dialled (so that a proxy can cut one direction); replies to a call come back on the connection
- * on which it was asked, and so does all that a member in a Durable Object has to say, as it doesn't dial. A pair has
- * up to four connections: messages and snapshots, each way.
+ * on which it was asked, and so does all that a member in a Durable Object has to say, as it doesn't dial, and what is
+ * said to a member whose address isn't known yet. A pair has up to four connections: messages and snapshots, each way.
  *
  * Promises: `send` never blocks, keeps the order per destination and bounds what waits; a connection that is dead in
  * either direction is found by pings and replaced; input from others closes at most their connection.
@@ -88,7 +88,9 @@ export class WsPeerTransport implements PeerTransport {
   }
 
   send(to: NodeId, messages: readonly Message[]): void {
-    this.#destinations.get(to)?.link.send(messages);
+    const destination = this.#destinations.get(to);
+    if (destination !== undefined) destination.link.send(messages);
+    else this.#listener.send(to, messages);
   }
 
   call(to: NodeId, call: PeerCall, timeoutMilliseconds: number): Promise<PeerReply> {

@@ -63,6 +63,7 @@ export interface PeerTransport {
   /** Set once by the peer, before anything is received. */
   inbox: PeerInbox;
   setPeers(peers: readonly PeerAddress[]): void;
+  /** A member whose address `setPeers` hasn't told is answered on the link that it dialled. */
   send(to: NodeId, messages: readonly Message[]): void;
   /** A small request beside raft; rejects when the member can't be reached or the time is over. */
   call(to: NodeId, call: PeerCall, timeoutMilliseconds: number): Promise<PeerReply>;

@@ -154,6 +154,7 @@ export class SimTransport implements PeerTransport {
 
   setPeers(peers: readonly PeerAddress[]): void {
     this.#peers = new Set(peers.map(({ id }) => id));
+    for (const id of this.#heard.keys()) if (this.inbox.isRemoved(id)) this.#heard.delete(id);
   }
 
   /** As links do that are dialled again and again: a refusal is heard without a message. */
@@ -169,7 +170,8 @@ export class SimTransport implements PeerTransport {
   }
 
   send(to: NodeId, messages: readonly Message[]): void {
-    if (!this.#process.alive || !this.#peers.has(to)) return;
+    // One that isn't known yet is answered on the link that it dialled.
+    if (!this.#process.alive || !(this.#peers.has(to) || this.#heard.has(to))) return;
     if (this.#network.endpoint(to) === undefined) {
       this.#process.after(1, () => this.inbox.unreachable(to, messages));
       return;

@@ -147,6 +147,17 @@ describe("messages", () => {
     expect(a.transport.idleMilliseconds("2")).toBeUndefined();
   });
 
+  test("to a member that isn't known yet go back on the link that it dialled", async () => {
+    const [a, b] = [await startMember({ id: 1n }), await startMember({ id: 2n })];
+    introduce(a, b);
+    await vi.waitFor(() => expect(b.transport.idleMilliseconds("1")).toBeDefined(), WAIT);
+    const reply = { type: "heartbeatReply", from: "2", to: "1", term: 1, round: 7 } as const;
+    b.transport.send("1", [reply]);
+    await vi.waitFor(() => expect(a.received).toMatchObject([reply]), WAIT);
+    // Neither known nor linked: nowhere to go.
+    b.transport.send("3", [{ ...reply, to: "3" }]);
+  });
+
   test("to a removed member go nowhere, and its link ends", async () => {
     const [a, b] = await startPair();
     a.transport.setPeers([{ id: "1", peerUrls: [a.url] }]);
