@@ -3,11 +3,7 @@ import { describe, expect, test } from "vitest";
 import { errorText, RpcError } from "../../../shared/api/errors.ts";
 import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../shared/base/limits.ts";
-import {
-  encodeEnd,
-  encodeHeader,
-  SnapshotError,
-} from "../../../shared/peer/state/snapshot-format.ts";
+import { encodeEnd, encodeHeader } from "../../../shared/peer/state/snapshot-format.ts";
 import { wholeRange } from "../../../shared/mvcc/types.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import type { InProcessMember } from "../../support/in-process-cluster.ts";
@@ -433,12 +429,18 @@ describe("three members", () => {
     inbox.messages(from, [{ type: "snapshot", from, to, term, snapshot }]);
     const header = encodeHeader({ clusterId: 0xc1n, leaderTerm: term, mark: snapshot });
     const foreign = encodeHeader({ clusterId: 0xc2n, leaderTerm: term, mark: snapshot });
-    const streams = [[], [header], [foreign], [header, header], [header, encodeEnd(header)]];
-    for (const stream of streams) {
+    const streams: readonly (readonly [readonly Uint8Array[], string])[] = [
+      [[], "cut short"],
+      [[header], "cut short"],
+      [[foreign], "of another cluster"],
+      [[header, header], "has one header"],
+      [[header, encodeEnd(header)], "hash differs"],
+    ];
+    for (const [stream, reason] of streams) {
       const chunks = (async function* () {
         yield* stream;
       })();
-      await expect(settled(inbox.snapshot(from, snapshot, chunks))).rejects.toThrow(SnapshotError);
+      await expect(settled(inbox.snapshot(from, snapshot, chunks))).rejects.toThrow(reason);
     }
     await clock.advance(500);
     expect(follower.backend.visibleIndex).toBeLessThan(1000);
