@@ -98,6 +98,7 @@ export class Nemesis {
   heal(): void {
     this.#running = false;
     this.#ambush = undefined;
+    this.#deafens = false;
     const { network, members } = this.#cluster;
     network.heal();
     network.quality = PERFECT;
