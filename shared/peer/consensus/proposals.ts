@@ -170,7 +170,9 @@ export class Proposals {
       const forwardAt = now + patienceMilliseconds;
       for (const proposal of taken) {
         proposal.takenIn = raft.term;
-        Object.assign(proposal, { forwardAt, patienceMilliseconds, copied: false });
+        proposal.forwardAt = forwardAt;
+        proposal.patienceMilliseconds = patienceMilliseconds;
+        proposal.copied = false;
       }
     }
   }
