@@ -4,7 +4,7 @@
  * than that, are never on here.
  */
 import { createHash } from "node:crypto";
-import type { Host, LogLevel, PeerTransport } from "../../shared/peer/host.ts";
+import type { Host, PeerTransport } from "../../shared/peer/host.ts";
 import { SqlBackend } from "./sql-backend.ts";
 import { SqlLogStore } from "./sql-log-store.ts";
 import type { Sql } from "./sql.ts";
@@ -13,11 +13,7 @@ export interface DurableHostOptions {
   readonly sql: Sql;
   readonly transport: PeerTransport;
   readonly now: () => number;
-  readonly report: (
-    level: LogLevel,
-    message: string,
-    fields?: Readonly<Record<string, unknown>>,
-  ) => void;
+  readonly report: Host["report"];
   readonly onFatal: (error: Error) => void;
 }
 

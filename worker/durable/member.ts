@@ -10,7 +10,7 @@
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { SocketLike } from "../../shared/client/platform.ts";
-import type { LogLevel } from "../../shared/peer/host.ts";
+import type { Host } from "../../shared/peer/host.ts";
 import { CLOSE } from "../../shared/peer/links/frame-link.ts";
 import { checkHello } from "../../shared/peer/links/hello-check.ts";
 import { WaitingCalls, type Schedule } from "../../shared/peer/links/waiting-calls.ts";
@@ -36,11 +36,7 @@ export interface DurableMemberOptions {
   /** What members show each other; empty: none. */
   readonly secret: string;
   readonly tickMilliseconds: number;
-  readonly report: (
-    level: LogLevel,
-    message: string,
-    fields?: Readonly<Record<string, unknown>>,
-  ) => void;
+  readonly report: Host["report"];
   /** The object must start anew. */
   readonly onFatal: (error: Error) => void;
 }

@@ -4,7 +4,7 @@
  */
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { Peer, PeerConfig } from "../../shared/peer/peer.ts";
-import type { LogLevel } from "../../shared/peer/host.ts";
+import type { Host } from "../../shared/peer/host.ts";
 import { startPeer } from "../../shared/peer/start-peer.ts";
 import { createDurableHost, steadyNow } from "./durable-host.ts";
 import { Fence } from "./fence.ts";
@@ -19,11 +19,7 @@ export interface PeerNodeOptions {
   readonly name: string;
   stubOf(name: string): PeerStub;
   readonly tickMilliseconds: number;
-  readonly report: (
-    level: LogLevel,
-    message: string,
-    fields?: Readonly<Record<string, unknown>>,
-  ) => void;
+  readonly report: Host["report"];
   /** The object must start anew. */
   readonly onFatal: (error: Error) => void;
 }
