@@ -22,17 +22,10 @@ import {
   findKeyValue,
   KEYS_ALIVE_ROW,
 } from "./key-layout.ts";
-import { UNBOUNDED } from "./key-walk.ts";
 import { PageCounts } from "./page-counts.ts";
-import { RangeWork } from "./range-work.ts";
-import type {
-  Compaction,
-  Cursor,
-  HashResult,
-  MvccStore,
-  StepBudget,
-  WriteTransaction,
-} from "./store.ts";
+import { openCursor } from "./pinned-work.ts";
+import { RangeWork, runRange } from "./range-work.ts";
+import type { Compaction, Cursor, HashResult, MvccStore, WriteTransaction } from "./store.ts";
 import { FIRST_KEY, OPEN_END, wholeRange } from "./types.ts";
 import type { KeyValue, MvccRefusal, RangeQuery, RangeResult, RevisionEvents } from "./types.ts";
 import { Watchers } from "./watchers.ts";
@@ -44,11 +37,6 @@ const UNCOMPACTED = -1;
 
 export function createStore(backend: Backend): MvccStore {
   return new BackendStore(backend);
-}
-
-interface Work<Result> {
-  advance(budget: StepBudget): boolean;
-  result(): Result;
 }
 
 class BackendStore implements MvccStore, TransactionOwner {
@@ -104,14 +92,20 @@ class BackendStore implements MvccStore, TransactionOwner {
 
   range(query: RangeQuery): RangeResult | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
-    return this.#refusal(revision, this.#revision) ?? this.#runRange(query, revision, this.#pages);
+    return (
+      this.#refusal(revision, this.#revision) ??
+      runRange(this.#backend, query, revision, this.#pages)
+    );
   }
 
   openRange(query: RangeQuery): Cursor<RangeResult> | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
     const refusal = this.#refusal(revision, this.#revision);
     if (refusal !== undefined) return refusal;
-    return this.#openCursor((reader) => new RangeWork(reader, query, revision, this.#pages));
+    return openCursor(
+      this.#backend,
+      (reader) => new RangeWork(reader, query, revision, this.#pages),
+    );
   }
 
   begin(writer: BatchWriter): WriteTransaction {
@@ -123,7 +117,7 @@ class BackendStore implements MvccStore, TransactionOwner {
   rangeAt(query: RangeQuery, newest: number): RangeResult | MvccRefusal {
     const refusal = query.revision === 0 ? undefined : this.#refusal(query.revision, newest);
     if (refusal !== undefined) return refusal;
-    return this.#runRange(query, query.revision <= 0 ? newest : query.revision, undefined);
+    return runRange(this.#backend, query, query.revision <= 0 ? newest : query.revision, undefined);
   }
 
   commit(events: RevisionEvents | undefined, keysAdded: number): void {
@@ -164,7 +158,7 @@ class BackendStore implements MvccStore, TransactionOwner {
     const compactRevision = this.#compactRevision;
     const refusal = this.#refusal(at, this.#revision);
     if (refusal !== undefined) return refusal;
-    return this.#openCursor((reader) => new HashWork(reader, at, compactRevision));
+    return openCursor(this.#backend, (reader) => new HashWork(reader, at, compactRevision));
   }
 
   reload(): void {
@@ -194,28 +188,12 @@ class BackendStore implements MvccStore, TransactionOwner {
     if (noted !== undefined) return readUint64(noted, 0);
     if (this.#revision === FIRST_REVISION) return 0;
     const all = { ...wholeRange(FIRST_KEY, OPEN_END), countOnly: true };
-    return this.#runRange(all, this.#revision, undefined).count;
+    return runRange(this.#backend, all, this.#revision, undefined).count;
   }
 
   #refusal(revision: number, newest: number): MvccRefusal | undefined {
     if (revision > newest) return { code: "futureRev" };
     if (revision < this.#compactRevision) return { code: "compacted" };
     return undefined;
-  }
-
-  #openCursor<Result>(work: (reader: BackendReader) => Work<Result>): Cursor<Result> {
-    const pin = this.#backend.pin();
-    const pinned = work(pin);
-    return {
-      advance: (budget) => pinned.advance(budget),
-      result: () => pinned.result(),
-      close: () => pin.release(),
-    };
-  }
-
-  #runRange(query: RangeQuery, revision: number, pages: PageCounts | undefined): RangeResult {
-    const work = new RangeWork(this.#backend, query, revision, pages);
-    assert(work.advance(UNBOUNDED), "an unbounded step completes a range");
-    return work.result();
   }
 }

@@ -11,7 +11,7 @@ import { assert } from "../base/assert.ts";
 import { compareBytes, EMPTY } from "../base/bytes.ts";
 import type { BackendReader } from "../backend/backend.ts";
 import { decodeKeyValue, findKeyValue } from "./key-layout.ts";
-import { KeyWalk } from "./key-walk.ts";
+import { KeyWalk, UNBOUNDED } from "./key-walk.ts";
 import type { PageCounts } from "./page-counts.ts";
 import type { StepBudget } from "./store.ts";
 import type { KeyValue, RangeQuery, RangeResult, SortTarget } from "./types.ts";
@@ -141,4 +141,16 @@ function comparisonOf(target: SortTarget): (a: KeyValue, b: KeyValue) => number 
 /** etcd 3.7 answers keys-only ranges from its index, which knows no lease, unless it had to sort by value. */
 function withoutValue(kv: KeyValue, target: SortTarget): KeyValue {
   return { ...kv, value: EMPTY, lease: target === "value" ? kv.lease : 0n };
+}
+
+/** All of it in one step. */
+export function runRange(
+  reader: BackendReader,
+  query: RangeQuery,
+  revision: number,
+  pages: PageCounts | undefined,
+): RangeResult {
+  const work = new RangeWork(reader, query, revision, pages);
+  assert(work.advance(UNBOUNDED), "an unbounded step completes a range");
+  return work.result();
 }

@@ -39,9 +39,9 @@ import {
   mainOfKeyRow,
   revisionRow,
 } from "./key-layout.ts";
-import { UNBOUNDED } from "./key-walk.ts";
 import { PageCounts } from "./page-counts.ts";
-import { RangeWork } from "./range-work.ts";
+import { openCursor } from "./pinned-work.ts";
+import { RangeWork, runRange } from "./range-work.ts";
 import type { Cursor, StepBudget } from "./store.ts";
 import type { Event, KeyValue, MvccRefusal, RangeQuery, RangeResult } from "./types.ts";
 import { Watchers, type WatchSource } from "./watchers.ts";
@@ -121,24 +121,17 @@ export class ReplicaStore implements WatchSource {
 
   range(query: RangeQuery): RangeResult | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
-    const refusal = this.#refusal(revision);
-    if (refusal !== undefined) return refusal;
-    const work = new RangeWork(this.#backend, query, revision, this.#pages);
-    assert(work.advance(UNBOUNDED), "an unbounded step completes a range");
-    return work.result();
+    return this.#refusal(revision) ?? runRange(this.#backend, query, revision, this.#pages);
   }
 
   openRange(query: RangeQuery): Cursor<RangeResult> | MvccRefusal {
     const revision = query.revision <= 0 ? this.#revision : query.revision;
     const refusal = this.#refusal(revision);
     if (refusal !== undefined) return refusal;
-    const pin = this.#backend.pin();
-    const work = new RangeWork(pin, query, revision, this.#pages);
-    return {
-      advance: (budget) => work.advance(budget),
-      result: () => work.result(),
-      close: () => pin.release(),
-    };
+    return openCursor(
+      this.#backend,
+      (reader) => new RangeWork(reader, query, revision, this.#pages),
+    );
   }
 
   /** A feed begins behind the watermark: what an earlier one left there is written anew. */
