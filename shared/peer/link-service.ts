@@ -280,34 +280,36 @@ class Session implements LinkSession {
 
   #openStream(number: number, requireLeader: boolean): void {
     if (this.#streams.has(number)) throw new WireError(`watch stream ${number} is open already`);
+    const refused = (error: unknown): void => {
+      this.#reply({ kind: "watchEnd", stream: number, failure: linkFailure(error, false) });
+    };
     if (this.#streams.size >= LIMITS.linkStreamsMax) {
       const text = `at most ${LIMITS.linkStreamsMax} watch streams may be open on a link`;
-      const failure = linkFailure(new RpcError("resourceExhausted", text), false);
-      this.#reply({ kind: "watchEnd", stream: number, failure });
-      return;
+      return refused(new RpcError("resourceExhausted", text));
     }
     const refusal = learnerRefusal(this.#services, false);
-    if (refusal !== undefined) {
-      const failure = linkFailure(refusal, false);
-      this.#reply({ kind: "watchEnd", stream: number, failure });
-      return;
-    }
+    if (refusal !== undefined) return refused(refusal);
     const call = new Call(undefined, requireLeader);
     let over = false;
-    const watch = this.#services.watch.open(
-      {
-        send: (response) => {
-          this.#queue(watchFrame(number, response));
-          return !this.#full;
+    let watch: WatchStream;
+    try {
+      watch = this.#services.watch.open(
+        {
+          send: (response) => {
+            this.#queue(watchFrame(number, response));
+            return !this.#full;
+          },
+          end: (error) => {
+            over = true;
+            this.#streams.delete(number);
+            refused(error);
+          },
         },
-        end: (error) => {
-          over = true;
-          this.#streams.delete(number);
-          this.#reply({ kind: "watchEnd", stream: number, failure: linkFailure(error, false) });
-        },
-      },
-      call,
-    );
+        call,
+      );
+    } catch (error) {
+      return refused(error);
+    }
     if (!over) this.#streams.set(number, { watch, call });
   }
 

@@ -141,6 +141,7 @@ export interface WatchStream {
 }
 
 export interface WatchService {
+  /** Throws an RpcError if no stream can be had now: no leader, but one is required; or the peer stops. */
   open(sink: WatchSink, call: CallContext): WatchStream;
 }
 

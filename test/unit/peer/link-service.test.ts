@@ -225,6 +225,30 @@ describe("a link's watch streams", () => {
     expect(link.services.openStreams).toBe(0);
     expect(link.session.open).toBe(true);
   });
+
+  test("end with the reason when the peer opens none, and the link goes on", async () => {
+    const services = new MemoryServices();
+    let leader = false;
+    const { watch } = services;
+    const link = openLink(
+      Object.assign(services, {
+        watch: {
+          open: (...asked: Parameters<typeof watch.open>) => {
+            if (!leader) throw rpcError("noLeader");
+            return watch.open(...asked);
+          },
+        },
+      }),
+    );
+    link.session.receive(batchOf(hello, { ...open, requireLeader: true }, create(0)));
+    await link.settled();
+    const failure = { code: "noLeader", status: "unavailable" };
+    expect(link.replies.slice(1)).toMatchObject([{ kind: "watchEnd", stream: 1, failure }]);
+    leader = true;
+    link.session.receive(batchOf(open, create(0)));
+    await link.settled();
+    expect(link.replies.at(-1)).toMatchObject({ kind: "watchResponse", stream: 1 });
+  });
 });
 
 describe("an exchange over POST", () => {
