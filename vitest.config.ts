@@ -15,7 +15,7 @@ function suite(name: string, options: { turn?: number; timeoutSeconds?: number }
       environment: "node" as const,
       env,
       testTimeout: (options.timeoutSeconds ?? 10) * 1000,
-      hookTimeout: 60_000,
+      hookTimeout: 120_000,
       fileParallelism: options.turn === undefined,
       sequence: { groupOrder: options.turn ?? 0 },
     },

@@ -67,7 +67,7 @@ afterAll(async () => {
 });
 
 const ask = async (path: string): Promise<unknown> => {
-  const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(20_000) });
+  const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(60_000) });
   const text = await response.text();
   if (!response.ok) throw new Error(text);
   return JSON.parse(text) as unknown;

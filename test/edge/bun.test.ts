@@ -27,7 +27,7 @@ const startOnBun: StartEdge = async (peers, variables = {}) => {
     args: ["run", join(import.meta.dirname, "bun-server.ts")],
     env: { EDGE_ENV: JSON.stringify({ ...variables, QUORATE_PEERS: peers.join(",") }) },
     readyText: "end",
-    readyMilliseconds: 20_000,
+    readyMilliseconds: 60_000,
   });
   const port = Number(/listening on (\d+) end/.exec(child.log)?.[1]);
   return {

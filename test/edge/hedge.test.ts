@@ -74,7 +74,7 @@ class HeldPeer {
 
 /** Long enough that no failover comes before what is tested here. */
 const PATIENT: EdgeVariables = { QUORATE_TIMEOUT_MS: "60000" };
-const LONG = { signal: AbortSignal.timeout(110_000) } as const;
+const long = () => ({ signal: AbortSignal.timeout(110_000) });
 
 /** Workerd is asked for the whole once: its own `fetch` gives the loser up. */
 describe.each<[string, StartEdge, boolean]>([
@@ -105,10 +105,11 @@ describe.each<[string, StartEdge, boolean]>([
   test("a read that hangs at one peer is answered by the next, a write waits", async () => {
     const { near, far, edge } = await open(2);
     near.hold();
-    const writing = edge.fetch("/kv/w", { ...LONG, method: "PUT", body: "x" });
+    const writing = edge.fetch("/kv/w", { ...long(), method: "PUT", body: "x" });
+    writing.catch(() => undefined);
     await expect.poll(() => near.asked("put"), { timeout: 30_000 }).toBe(1);
     const reads = ["linearizable", "serializable", "session"].map(async (level) => {
-      const got = await edge.fetch(`/kv/who?consistency=${level}`, LONG);
+      const got = await edge.fetch(`/kv/who?consistency=${level}`, long());
       expect([await got.text(), got.headers.get("x-quorate-served-by")]).toEqual([
         "far",
         "peer a2",
@@ -127,7 +128,7 @@ describe.each<[string, StartEdge, boolean]>([
   test("a peer that lost some hedges in a row is asked no more at first", async () => {
     const { near, far, edge } = await open(2);
     near.hold();
-    const read = async (): Promise<string> => (await edge.fetch("/kv/who", LONG)).text();
+    const read = async (): Promise<string> => (await edge.fetch("/kv/who", long())).text();
     const losses = await Promise.all(Array.from({ length: LIMITS.hedgeLossesMax }, read));
     expect(new Set(losses)).toEqual(new Set(["far"]));
     expect(await read()).toBe("far");
@@ -143,8 +144,9 @@ describe.each<[string, StartEdge, boolean]>([
     const most = count + LIMITS.hedgeBurst + LIMITS.hedgeShare * count;
     const asked = (): number => near.asked("range") + far.asked("range");
     const reads = Array.from({ length: count }, async () => {
-      return (await edge.fetch("/kv/who", LONG)).text();
+      return (await edge.fetch("/kv/who", long())).text();
     });
+    for (const each of reads) each.catch(() => undefined);
     await expect.poll(asked, { timeout: 30_000 }).toBeGreaterThan(count + 5);
     near.release();
     far.release();
@@ -158,13 +160,14 @@ describe.each<[string, StartEdge, boolean]>([
   ])("negative control: %s, the read waits for its one peer", async (_case, count, variables) => {
     const { near, far, edge } = await open(count, variables);
     near.hold();
-    const reading = edge.fetch("/kv/who", LONG).then((got) => got.text());
+    const reading = edge.fetch("/kv/who", long()).then((got) => got.text());
+    reading.catch(() => undefined);
     await expect.poll(() => near.asked("range"), { timeout: 30_000 }).toBe(1);
     // Later than any hedge: the wait before one, and one more.
     const hedging = open(2);
     const { near: other, edge: second } = await hedging;
     other.hold();
-    expect(await (await second.fetch("/kv/who", LONG)).text()).toBe("far");
+    expect(await (await second.fetch("/kv/who", long())).text()).toBe("far");
     await second.stop();
     expect(far.asked("range")).toBe(0);
     near.release();

@@ -58,8 +58,8 @@ describe.each<[string, StartEdge]>([
     const storming = storm(cluster, loss, new Prng(seed)).finally(() => {
       over = true;
     });
-    const history = await takeHistory(edge, { seed, until: () => over, operationsEach: 400 });
-    await storming;
+    const how = { seed, until: () => over, operationsEach: 400 };
+    const [history] = await Promise.all([takeHistory(edge, how), storming]);
     const answered = history.filter(({ outcome }) => typeof outcome === "object").length;
     const unknown = history.filter(({ outcome }) => outcome === "unknown").length;
     console.log(`seed ${seed}: ${history.length} asked, ${answered} answered, ${unknown} unknown`);

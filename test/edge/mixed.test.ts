@@ -73,7 +73,7 @@ describe("a member in a Durable Object beside Node peers", () => {
     return client;
   }
   const fetchAt = (path: string, init: RequestInit = {}): Promise<Response> =>
-    fetch(url + path, { signal: AbortSignal.timeout(15_000), ...init });
+    fetch(url + path, { signal: AbortSignal.timeout(60_000), ...init });
   const object = async () =>
     (await harness.getWorker<MemberEnv>().getEnv()).PEER.getByName(`member:${NAME}`);
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LIMITS } from "../../shared/base/limits.ts";
 import { startQuorate } from "../support/cluster.ts";
 import type { Cluster } from "../support/cluster.ts";
-import { jsonOf, problemOf } from "./edge.ts";
+import { PATIENT, answered, jsonOf, problemOf } from "./edge.ts";
 import type { Edge, StartEdge } from "./edge.ts";
 import { consistencySuite } from "./consistency-suite.ts";
 import { faultSuite } from "./fault-suite.ts";
@@ -23,7 +23,7 @@ export function proxySuite(label: string, start: StartEdge): void {
     let edge: Edge;
     beforeAll(async () => {
       cluster = await startQuorate({ members: 3 });
-      edge = await start(urlsOf(cluster));
+      edge = await start(urlsOf(cluster), PATIENT);
     });
     afterAll(async () => {
       await edge?.stop();
@@ -50,17 +50,19 @@ export function proxySuite(label: string, start: StartEdge): void {
       test("reads and writes go on, whichever it is, and nothing acknowledged is lost", async () => {
         for (const [position, member] of cluster.members.entries()) {
           await member.stop();
-          const body = `without ${member.name}`;
-          await untilWritten(edge, `/kv/failover-${position}`, body).catch((error: unknown) => {
+          const init = { method: "PUT", body: `without ${member.name}` };
+          try {
+            await jsonOf(await answered(() => edge.fetch(`/kv/failover-${position}`, init)));
+            for (let read = 0; read <= position; read += 1) {
+              const got = await answered(() => edge.fetch(`/kv/failover-${read}`));
+              expect([got.status, await got.text()]).toEqual([
+                200,
+                `without ${cluster.members[read]?.name}`,
+              ]);
+            }
+          } catch (error) {
             const logs = cluster.members.map(({ name, child }) => `${name}:\n${child.log}`);
             throw new Error(logs.join("\n"), { cause: error });
-          });
-          for (let read = 0; read <= position; read += 1) {
-            const got = await edge.fetch(`/kv/failover-${read}`);
-            expect([got.status, await got.text()]).toEqual([
-              200,
-              `without ${cluster.members[read]?.name}`,
-            ]);
           }
           await member.start();
         }
@@ -71,19 +73,6 @@ export function proxySuite(label: string, start: StartEdge): void {
 
 export function urlsOf(cluster: Cluster): string[] {
   return cluster.addresses.map((address) => `http://${address}`);
-}
-
-/** While a new leader is elected a write may fail; it says whether it may be repeated. */
-async function untilWritten(edge: Edge, path: string, body: string): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    const answer = await edge.fetch(path, { method: "PUT", body });
-    if (answer.status === 200) {
-      await answer.body?.cancel();
-      return;
-    }
-    const text = await answer.text();
-    if (attempt === 5) throw new Error(`no write in ${attempt} tries: ${text}`);
-  }
 }
 
 export function badInputSuite(edgeOf: () => Edge): void {

@@ -4,6 +4,8 @@ import { LIMITS } from "../../shared/base/limits.ts";
 import { jsonOf, problemOf } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 
+const PATIENCE = { timeout: 60_000, interval: 50 };
+
 interface Message {
   readonly event: string;
   readonly id?: string;
@@ -46,7 +48,7 @@ class WatchReader {
   }
 
   async take(count: number): Promise<Message[]> {
-    const deadline = Date.now() + 15_000;
+    const deadline = Date.now() + PATIENCE.timeout;
     while (this.#messages.length < count) {
       if (this.closed !== undefined || Date.now() > deadline) {
         throw new Error(`${this.#messages.length} of ${count}, closed ${this.closed?.code}`);
@@ -105,9 +107,11 @@ export function watchSocketSuite(edgeOf: () => Edge): void {
     const second = await put("wsc/a", "2");
     const body = JSON.stringify({ revision: `${second}` });
     await jsonOf(await edgeOf().fetch("/v3/kv/compaction", { method: "POST", body }));
-    const reader = read(`/watch?key=wsc/a&revision=${first}`);
-    if (reader === undefined) return;
-    expect(await reader.take(2)).toMatchObject([
+    // A member that hasn't compacted yet has the history still.
+    const watched = async (): Promise<readonly Message[] | undefined> =>
+      read(`/watch?key=wsc/a&revision=${first}`)?.take(2);
+    if (edgeOf().url === undefined) return;
+    await expect.poll(watched, PATIENCE).toMatchObject([
       { event: "compacted", data: { compactRevision: second } },
       { event: "put", data: { value: "2" } },
     ]);
@@ -121,7 +125,7 @@ export function watchSocketSuite(edgeOf: () => Edge): void {
     reader.answersSyncs = false;
     await reader.take(1);
     for (let each = 0; each < count; each += 1) await put(`wsl/${each}`, value);
-    await expect.poll(() => reader.syncs.length).toBe(2);
+    await expect.poll(() => reader.syncs.length, PATIENCE).toBe(2);
     const sent = reader.waiting;
     expect(sent * value.length).toBeLessThan(4 * LIMITS.edgeWatchBytesMax);
     reader.answersSyncs = true;

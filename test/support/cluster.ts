@@ -11,7 +11,7 @@ import { findTool } from "./tools.ts";
 
 /** A member logs it once it serves. */
 export const READY_TEXT = "ready to serve client requests";
-const READY_MILLISECONDS = 20_000;
+const READY_MILLISECONDS = 60_000;
 
 export interface ClusterOptions {
   /** How many members, 1 unless told. */
