@@ -4,11 +4,11 @@
  * bytes base64, zero values left out. A stream's requests are JSON values one after the other, its
  * replies lines of `{"result": ...}`, ended by one of `{"error": ...}` when it fails.
  */
-import { fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
+import { fromJson, toJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { RpcError, STATUS } from "../../shared/api/errors.ts";
 import { HTTP_STATUS } from "../../shared/api/http-status.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
-import type { ProtoMethod } from "../../shared/peer/proto/method.ts";
+import type { AnswerSink, ProtoMethod, StreamHandler } from "../../shared/peer/proto/method.ts";
 import type { ProtoServices } from "../../shared/peer/proto/methods.ts";
 import type { CallContext } from "../../shared/peer/services.ts";
 import {
@@ -96,6 +96,7 @@ function answerStream(
   response: HttpResponse,
 ): void {
   let isOver = false;
+  let handler: StreamHandler<Message> | undefined;
   const finish = (error?: unknown): void => {
     if (isOver) return;
     isOver = true;
@@ -106,28 +107,33 @@ function answerStream(
       if (failure === undefined) response.end();
       else response.end(`${JSON.stringify({ error: statusOf(failure) })}\n`);
     }
-    handler.closed();
+    handler?.closed();
   };
-  const handler = method.open(
-    {
-      send(answer) {
-        if (isOver) return true;
-        if (!response.hasHead) response.writeHead(200, JSON_HEADERS);
-        return response.write(`${JSON.stringify({ result: jsonOf(method, answer) })}\n`);
-      },
-      end: finish,
-      pause: () => request.pause(),
-      resume: () => request.resume(),
+  const sink: AnswerSink<unknown> = {
+    send(answer) {
+      if (isOver) return true;
+      if (!response.hasHead) response.writeHead(200, JSON_HEADERS);
+      return response.write(`${JSON.stringify({ result: jsonOf(method, answer) })}\n`);
     },
-    callOf(request, response),
-  );
-  response.onDrain(() => isOver || handler.drained());
+    end: finish,
+    pause: () => request.pause(),
+    resume: () => request.resume(),
+  };
+  try {
+    handler = method.open(sink, callOf(request, response));
+    if (isOver) handler.closed();
+  } catch (error) {
+    finish(error);
+  }
+  response.onDrain(() => {
+    if (!isOver) handler?.drained();
+  });
   response.onAbort(() => finish());
   const splitter = new JsonSplitter(GATEWAY_JSON_BYTES_MAX);
   const take = (texts: () => readonly string[]): void => {
     if (isOver) return;
     try {
-      for (const text of texts()) handler.receive(messageOf(method, text));
+      for (const text of texts()) handler?.receive(messageOf(method, text));
     } catch (error) {
       finish(error);
     }
@@ -136,7 +142,7 @@ function answerStream(
     data: (chunk) => take(() => splitter.push(chunk)),
     end() {
       take(() => splitter.end());
-      if (!isOver) handler.halfClose();
+      if (!isOver) handler?.halfClose();
     },
     aborted: () => finish(),
   });
