@@ -70,7 +70,16 @@ export const maintenance: ApiSuite = (test) => {
     const revision = revisionOf(await c.put("a", "1"));
     await c.client.compact({ revision, physical: true });
     const answer = await c.client.channel.unary(Maintenance.method.hashKV, { revision });
-    expect([answer.compactRevision, answer.hashRevision]).toEqual([revision, revision]);
+    expect(answer.hashRevision).toBe(revision);
+  });
+
+  test("hash kv: of the compacted revision is what the compaction took before it removed", async (c) => {
+    const before = revisionOf(await c.put("a", "1"));
+    await c.client.compact({ revision: before, physical: true });
+    const revision = revisionOf(await c.put("a", "2"));
+    await c.client.compact({ revision, physical: true });
+    const answer = await c.client.channel.unary(Maintenance.method.hashKV, { revision });
+    expect([answer.compactRevision, answer.hashRevision]).toEqual([before, revision]);
   });
 
   test("defragment: has no header, and nothing is lost", async (c) => {
