@@ -246,6 +246,13 @@ export const LIMITS = {
    */
   replicaWaitMilliseconds: 1000,
   replicaRestMilliseconds: 1000,
+  /**
+   * A replica's rounds: reads that come so close together share one, and so many travel at once.
+   * Together they cover a round trip of 320 ms, from one end of the Earth to the other, without a
+   * read that has to wait for an earlier round.
+   */
+  replicaGatherMilliseconds: 5,
+  replicaRoundsMax: 64,
   /** A replica that nobody asks follows for so long; how often it is looked at whether somebody does. */
   replicaIdleMilliseconds: 600_000,
   replicaWatchdogMilliseconds: 60_000,

@@ -3,8 +3,9 @@
  * gives it a port (a WebSocket, or one POST) and the peer's services.
  *
  * Promises: a session begins with a valid hello or ends; every call is answered once, unless the
- * link closes first; calls and watch streams are bounded; malformed input ends the session with
- * `bye`, never the process. When the link closes, its calls are cancelled and its watch streams
+ * link closes first; who asks for a linearizable read and then for progress hears the read first,
+ * and progress of that state or a later one; calls and watch streams are bounded; malformed input
+ * ends the session with `bye`, never the process. When the link closes, its calls are cancelled and its watch streams
  * closed. Not here: the reading of sockets, TLS, who may connect from where.
  */
 import { assert } from "../base/assert.ts";
@@ -105,6 +106,8 @@ class Session implements LinkSession {
   readonly #options: LinkOptions;
   readonly #calls = new Map<number, Call>();
   readonly #streams = new Map<number, Stream>();
+  /** The linearizable read that came last, until it is answered. Never rejects. */
+  #reading: Promise<void> | undefined;
   #outbox: Bytes[] = [];
   #outboxBytes = 0;
   #flushing = false;
@@ -226,11 +229,19 @@ class Session implements LinkSession {
       failed(error);
       return;
     }
-    answer
+    const answered = answer
       .then((answer) => {
         if (this.#settle(id, call)) this.#answer({ kind: "result", id, answer }, write);
       })
       .catch(failed);
+    if (request.method === "range" && !request.serializable) this.#reads(answered);
+  }
+
+  #reads(answered: Promise<void>): void {
+    this.#reading = answered;
+    void answered.then(() => {
+      if (this.#reading === answered) this.#reading = undefined;
+    });
   }
 
   /** True when the call still waits for its answer here. */
@@ -269,13 +280,20 @@ class Session implements LinkSession {
         stream.watch.cancel(frame.watchId);
         return;
       case "watchProgress":
-        stream.watch.progress();
+        this.#progress(frame.stream);
         return;
       case "watchClose":
         this.#streams.delete(frame.stream);
         stream.watch.close();
         stream.call.cancel();
     }
+  }
+
+  /** Behind the read, so that one round trip tells both how far the cluster is and that this is all. */
+  #progress(stream: number): void {
+    const tell = (): void => this.#streams.get(stream)?.watch.progress();
+    if (this.#reading === undefined) tell();
+    else void this.#reading.then(tell);
   }
 
   #openStream(number: number, requireLeader: boolean): void {

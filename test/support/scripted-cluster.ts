@@ -42,6 +42,10 @@ export class ScriptedCluster {
   bend: (response: LinkWatchResponse) => readonly LinkWatchResponse[] = (response) => [response];
   /** Runs before a call is answered: may wait, or throw to refuse it. */
   before: (request: RangeRequest) => Promise<void> | void = () => undefined;
+  /** Who asks for a confirmation while one is under way joins that one: for controls. */
+  joinsUnderWay = false;
+  /** Runs before an answer leaves. */
+  after: (request: RangeRequest) => Promise<void> | void = () => undefined;
   /** The revision that a confirmation names. */
   confirmedRevision: () => number = () => this.store.revision;
 
@@ -123,6 +127,7 @@ class ScriptedLink implements Caller {
   readonly #watches = new Set<OpenWatch>();
   readonly #broken = Promise.withResolvers<never>();
   readonly #welcomed: (welcome: LinkWelcome) => void;
+  #underWay: Promise<LinkAnswerOf<"range">> | undefined;
   #isWelcomed = false;
   #isOver = false;
 
@@ -138,20 +143,29 @@ class ScriptedLink implements Caller {
     this.#open();
     const asked = request as LinkRequest;
     if (asked.method !== "range") throw new Error(`${asked.method} is not asked here`);
-    const answer: unknown = await Promise.race([this.#range(asked), this.#broken.promise]);
+    const answer: unknown = await Promise.race([this.#joined(asked), this.#broken.promise]);
     return answer as LinkAnswerOf<Method>;
+  }
+
+  #joined(request: RangeRequest): Promise<LinkAnswerOf<"range">> {
+    if (!this.#cluster.joinsUnderWay || !isConfirmation(request)) return this.#range(request);
+    this.#underWay ??= this.#range(request).finally(() => {
+      this.#underWay = undefined;
+    });
+    return this.#underWay;
   }
 
   async #range(request: RangeRequest): Promise<LinkAnswerOf<"range">> {
     const cluster = this.#cluster;
-    const isConfirmation = request.op.countOnly && request.op.rangeEnd.length === 0;
-    if (isConfirmation) cluster.confirmations += 1;
+    const confirms = isConfirmation(request);
+    if (confirms) cluster.confirmations += 1;
     else cluster.pages += 1;
     await cluster.before(request);
     const { store, raftTerm } = cluster;
-    const revision = isConfirmation ? cluster.confirmedRevision() : store.revision;
+    const revision = confirms ? cluster.confirmedRevision() : store.revision;
     const result = store.range(request.op);
     if ("code" in result) throw rpcError(result.code);
+    await cluster.after(request);
     return { method: "range", header: { revision, raftTerm }, ...result };
   }
 
@@ -260,4 +274,8 @@ class ScriptedLink implements Caller {
       else open.listener.response(each);
     }
   }
+}
+
+function isConfirmation({ op }: RangeRequest): boolean {
+  return op.countOnly && op.rangeEnd.length === 0;
 }

@@ -65,6 +65,11 @@ export class Confirmations {
     return count;
   }
 
+  /** Rounds that were begun and whose waiters were not told. */
+  get roundCount(): number {
+    return this.#rounds.size + this.#confirmed.length;
+  }
+
   get hasJoining(): boolean {
     return this.#joining.length > 0;
   }

@@ -10,6 +10,7 @@ import { encodeCbor } from "../../../shared/wire/cbor.ts";
 import { decodeReplyBatch, encodeCallFrame, joinFrames } from "../../../shared/wire/link-codec.ts";
 import type { LinkCallFrame, LinkReplyFrame, LinkRequest } from "../../../shared/wire/link.ts";
 import { MemoryServices } from "../../support/memory-services.ts";
+import { rangeOp } from "./driven-cluster.ts";
 
 const hello: LinkCallFrame = { kind: "hello", version: 1, role: "client", token: "" };
 const put = (key: string, value = "v"): LinkRequest => ({
@@ -215,6 +216,44 @@ describe("a link's watch streams", () => {
     link.session.drained();
     await link.settled();
     expect(revisions()).toEqual([2, 3, 4]);
+  });
+
+  test("tell of progress behind the linearizable read that was asked before, and at once without one", async () => {
+    const link = openLink();
+    const held = Promise.withResolvers<void>();
+    const answers = (): string[] =>
+      link.replies.flatMap((frame) => {
+        if (frame.kind === "result") return [`read ${frame.id}`];
+        if (frame.kind !== "watchResponse" || frame.response.watchId !== -1n) return [];
+        return [`progress at ${frame.response.header.revision}`];
+      });
+    const range = (id: number, serializable: boolean): LinkCallFrame =>
+      call(id, { method: "range", op: rangeOp("k"), serializable });
+    const progress: LinkCallFrame = { kind: "watchProgress", stream: 1 };
+    link.services.fault = { before: () => held.promise };
+    link.session.receive(batchOf(hello, open, create(1), range(1, true), progress));
+    await link.settled();
+    expect(answers()).toEqual(["progress at 1"]);
+    link.session.receive(batchOf(range(2, false), progress));
+    await link.settled();
+    expect(answers()).toHaveLength(1);
+    // What is written until the read is answered is told of, too.
+    link.services.fault = {};
+    link.session.receive(batchOf(call(3, put("other"))));
+    held.resolve();
+    await link.settled();
+    expect(answers().slice(1).toSorted()).toEqual(
+      ["progress at 2", "read 1", "read 2", "read 3"].toSorted(),
+    );
+    expect(answers().indexOf("read 2")).toBeLessThan(answers().indexOf("progress at 2"));
+    // A stream that was closed meanwhile is told nothing.
+    const later = Promise.withResolvers<void>();
+    link.services.fault = { before: () => later.promise };
+    const close: LinkCallFrame = { kind: "watchClose", stream: 1 };
+    link.session.receive(batchOf(range(4, false), progress, close));
+    later.resolve();
+    await link.settled();
+    expect(answers().slice(5)).toEqual(["read 4"]);
   });
 
   test("answer frames for a stream that is over with nothing, and close on demand", async () => {

@@ -53,7 +53,7 @@ export function startReplica(parts: Partial<ReplicaOptions> & Partial<Driven> = 
     },
     timing: { askMilliseconds: 5000, silenceMillisecondsMax: 15_000, noteMilliseconds: 30_000 },
     incarnation: incarnations++,
-    openSource: (welcomed) => cluster.openSource(welcomed),
+    openSource: parts.openSource ?? ((welcomed) => cluster.openSource(welcomed)),
     fatal: (error) => fatal.push(error),
     ...(parts.historyEvents === undefined ? {} : { historyEvents: parts.historyEvents }),
   });

@@ -1,7 +1,7 @@
 /**
  * Linearizable reads of a replica beside writes to its cluster, over a feed that is late and links that break: no
- * answer is older than its request. The controls answer from a round that began before, and from the watermark as it
- * is; both must be seen.
+ * answer is older than its request. The controls join a confirmation that is under way, answer from a round that began
+ * before, and from the watermark as it is; all must be seen.
  */
 import { expect, test } from "vitest";
 import { utf8 } from "../../../shared/base/bytes.ts";
@@ -27,14 +27,18 @@ interface Run {
 interface RunOptions {
   readonly level: ReadLevel;
   /** A round's answer may be one that was given earlier. */
-  readonly reusesRounds: boolean;
+  readonly reusesRounds?: boolean;
+  /** Reads join the confirmation that is under way. */
+  readonly joinsUnderWay?: boolean;
 }
 
 /** Writes and reads at random for a while of virtual time; each answer is held against what was written before. */
-async function run(seed: number, { level, reusesRounds }: RunOptions): Promise<Run> {
+async function run(seed: number, options: RunOptions): Promise<Run> {
+  const { level, reusesRounds = false, joinsUnderWay = false } = options;
   const prng = new Prng(seed);
   const replica: Driven = startReplica();
   const { cluster, clock } = replica;
+  cluster.joinsUnderWay = joinsUnderWay;
   cluster.put("p/a", "0");
   await caughtUp(replica);
   let known = cluster.store.revision;
@@ -45,10 +49,12 @@ async function run(seed: number, { level, reusesRounds }: RunOptions): Promise<R
       return before;
     };
   }
-  cluster.before = () =>
+  const way = (): Promise<void> =>
     new Promise((resolve) => {
       clock.schedule(prng.below(60), resolve);
     });
+  cluster.before = way;
+  cluster.after = way;
   let answered = 0;
   let refused = 0;
   const stale: string[] = [];
@@ -89,11 +95,19 @@ const SEEDS = [1, 2, 3, 4, 5, 6, 7, 8];
 test("no answer is older than its request, over late feeds and cut links", async () => {
   let answered = 0;
   for (const seed of SEEDS) {
-    const outcome = await run(seed, { level: LINEARIZABLE, reusesRounds: false });
+    const outcome = await run(seed, { level: LINEARIZABLE });
     expect([seed, outcome.stale]).toEqual([seed, []]);
     answered += outcome.answered;
   }
   expect(answered).toBeGreaterThan(500);
+});
+
+test("control: reads that join a confirmation under way yield stale answers", async () => {
+  const stale: string[] = [];
+  for (const seed of SEEDS) {
+    stale.push(...(await run(seed, { level: LINEARIZABLE, joinsUnderWay: true })).stale);
+  }
+  expect(stale.length).toBeGreaterThan(0);
 });
 
 test("control: rounds that say what an earlier one said yield stale answers", async () => {
@@ -105,6 +119,6 @@ test("control: rounds that say what an earlier one said yield stale answers", as
 });
 
 test("control: answers from the watermark as it is are stale", async () => {
-  const { stale } = await run(1, { level: SERIALIZABLE, reusesRounds: false });
+  const { stale } = await run(1, { level: SERIALIZABLE });
   expect(stale.length).toBeGreaterThan(0);
 });

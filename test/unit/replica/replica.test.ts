@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { RpcError } from "../../../shared/api/errors.ts";
 import { utf8 } from "../../../shared/base/bytes.ts";
+import { LIMITS } from "../../../shared/base/limits.ts";
 import { wholeRange } from "../../../shared/mvcc/types.ts";
 import { ManualClock } from "../../support/clocks.ts";
 import { ScriptedCluster } from "../../support/scripted-cluster.ts";
@@ -132,22 +133,51 @@ describe("the levels", () => {
     expect(answer.header.revision).toBe(cluster.store.revision);
   });
 
-  test("linearizable: reads that come while rounds travel share the next one", async () => {
+  test("linearizable: reads that come close together share a round, later ones get one of their own", async () => {
     const cluster = clusterOf(3);
     const replica = startReplica({ cluster });
     await caughtUp(replica);
     const gate = Promise.withResolvers<void>();
     cluster.before = () => gate.promise;
     const before = cluster.confirmations;
-    const reads = [];
-    for (let turn = 0; turn < 20; turn += 1) {
-      reads.push(read(replica, {}, LINEARIZABLE));
-      await replica.clock.settle();
-    }
+    const reads: Promise<unknown>[] = [];
+    const ask = async (count: number): Promise<void> => {
+      for (let turn = 0; turn < count; turn += 1) {
+        reads.push(read(replica, {}, LINEARIZABLE));
+        await replica.clock.settle();
+      }
+    };
+    // Long after the last round: the first begins at once, the others share the next.
+    await replica.clock.advance(1000);
+    await ask(20);
+    expect(cluster.confirmations - before).toBe(1);
+    await replica.clock.advance(LIMITS.replicaGatherMilliseconds);
     expect(cluster.confirmations - before).toBe(2);
+    await replica.clock.advance(50);
+    await ask(1);
+    expect(cluster.confirmations - before).toBe(3);
     gate.resolve();
     await driven(replica.clock, Promise.all(reads));
     expect(cluster.confirmations - before).toBe(3);
+  });
+
+  test("linearizable: rounds that nobody answers are bounded, and none is needed for each read", async () => {
+    const cluster = clusterOf(3);
+    const replica = startReplica({ cluster });
+    await caughtUp(replica);
+    const gate = Promise.withResolvers<void>();
+    cluster.before = () => gate.promise;
+    const before = cluster.confirmations;
+    const reads: Promise<unknown>[] = [];
+    // Shorter than what an unanswered round waits before it is asked again.
+    for (let turn = 0; turn < 2 * LIMITS.replicaRoundsMax; turn += 1) {
+      reads.push(read(replica, {}, LINEARIZABLE));
+      await replica.clock.advance(3);
+    }
+    expect(cluster.confirmations - before).toBe(LIMITS.replicaRoundsMax);
+    gate.resolve();
+    await driven(replica.clock, Promise.all(reads));
+    expect(cluster.confirmations - before).toBeLessThanOrEqual(LIMITS.replicaRoundsMax + 2);
   });
 
   test("linearizable: without a peer it fails at its deadline, and answers nothing", async () => {
