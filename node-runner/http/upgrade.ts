@@ -15,6 +15,9 @@ export function isOriginAllowed(request: IncomingMessage, listed: readonly strin
 
 /** Answers an upgrade with an error status, and closes. */
 export function refuseUpgrade(socket: Duplex, status: number, text = ""): void {
+  // Nobody else listens any more, and a client that resets the connection must not end the process.
+  socket.on("error", () => undefined);
+  socket.once("finish", () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain\r\n` +
       `Connection: close\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,

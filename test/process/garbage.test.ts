@@ -57,12 +57,29 @@ test.each([
     "an upgrade without a key",
     "GET /v3/watch HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
   ],
+  ["a method that fetch doesn't have", "TRACE /health HTTP/1.1\r\nhost: x\r\n\r\n"],
+  ["a host with a password", "GET /version HTTP/1.1\r\nhost: a:b@x\r\n\r\n"],
   [
     "an upgrade to something else",
     "GET /raft HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: smoke\r\n\r\n",
   ],
 ])("%s on either port", async (_what, bytes) => {
   for (const port of ports) await sendRaw(port, bytes);
+  await expectServing();
+});
+
+test("an upgrade of a foreign page, reset when it is refused, on either port", async () => {
+  const request =
+    "GET /raft HTTP/1.1\r\nhost: x\r\norigin: https://other.example\r\n" +
+    "connection: upgrade\r\nupgrade: websocket\r\n\r\n";
+  for (const port of ports) {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    socket.once("data", () => socket.resetAndDestroy());
+    socket.write(request);
+    await closed;
+  }
   await expectServing();
 });
 
