@@ -11,6 +11,7 @@ import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { readBody } from "../params.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { workerd } from "../workerd.ts";
+import type { ServerSocket } from "../workerd.ts";
 import type { Services } from "../../shared/peer/services.ts";
 import type { Fence } from "./fence.ts";
 
@@ -64,11 +65,30 @@ async function exchange(node: LinkNode, body: Bytes): Promise<Response> {
 function upgrade(node: LinkNode): Response {
   if (workerd.WebSocketPair === undefined) throw new HttpError(501, "no WebSockets here");
   const { 0: client, 1: server } = new workerd.WebSocketPair();
+  serveSocket(node, server);
+  return new Response(null, { status: 101, webSocket: client } as ResponseInit);
+}
+
+/** A link on this side of a pair of sockets, until either side closes it. */
+export function serveSocket(node: LinkNode, server: ServerSocket): void {
   const unsent = (): number => server.bufferedAmount ?? 0;
   server.binaryType = "arraybuffer";
   server.accept();
   let isFull = false;
+  let isOpen = true;
+  const close = (code: number, reason: string): void => {
+    if (!isOpen) return;
+    isOpen = false;
+    server.close(code, reason);
+    // What is delivered to its watches now goes on until its end.
+    defer(() => session.closed());
+  };
+  const closed = (): void => {
+    isOpen = false;
+    session.closed();
+  };
   const look = (): void => {
+    if (!isOpen) return;
     if (unsent() > LIMITS.linkUnsentBytesSlow / 2) {
       setTimeout(look, SLOW_LOOK_MILLISECONDS);
       return;
@@ -80,25 +100,26 @@ function upgrade(node: LinkNode): Response {
     node.peer.services,
     {
       send(batch) {
+        // A socket throws at whoever sends after it was closed: that may be the one who applies.
+        if (!isOpen) return false;
         node.fence.pass();
         server.send(batch);
-        if (unsent() > LIMITS.linkUnsentBytesMax) server.close(1013, "reads too slowly");
+        if (unsent() > LIMITS.linkUnsentBytesMax) close(1013, "reads too slowly");
         if (!isFull && unsent() > LIMITS.linkUnsentBytesSlow) {
           isFull = true;
           setTimeout(look, SLOW_LOOK_MILLISECONDS);
         }
         return !isFull;
       },
-      close: (code, reason) => server.close(code, reason),
+      close,
       defer,
     },
     { ...optionsOf(node), push: true },
   );
   server.addEventListener("message", ({ data }) => {
     if (data instanceof ArrayBuffer) session.receive(new Uint8Array(data));
-    else server.close(1003, "frames are binary");
+    else close(1003, "frames are binary");
   });
-  server.addEventListener("close", () => session.closed());
-  server.addEventListener("error", () => session.closed());
-  return new Response(null, { status: 101, webSocket: client } as ResponseInit);
+  server.addEventListener("close", closed);
+  server.addEventListener("error", closed);
 }
