@@ -265,9 +265,14 @@ export class LmdbBackend implements Backend {
     );
   }
 
+  get #isBatchFull(): boolean {
+    const { rows, bytes } = this.#active;
+    return rows >= LIMITS.backendBatchRowsMax || bytes >= LIMITS.backendBatchBytesMax;
+  }
+
   #startBatchSoon(): void {
     if (this.#frozen !== undefined || this.#batchesPaused) return;
-    if (this.#active.rows >= LIMITS.backendBatchRowsMax) return this.#startBatch();
+    if (this.#isBatchFull) return this.#startBatch();
     this.#batchTimer ??= setTimeout(() => {
       this.#batchTimer = undefined;
       if (this.#frozen === undefined && this.#fault === undefined) this.#startBatch();
@@ -327,8 +332,7 @@ export class LmdbBackend implements Backend {
     }
     if (this.#frozen !== undefined) return;
     if (this.#batchesPaused) return this.#becomeIdle();
-    const full = this.#active.rows >= LIMITS.backendBatchRowsMax;
-    if (full || this.#flushWanted || this.#state === "closing") this.#startBatch();
+    if (this.#isBatchFull || this.#flushWanted || this.#state === "closing") this.#startBatch();
     else if (this.#active.rows > 0 || this.#visibleIndex > this.#durableIndex)
       this.#startBatchSoon();
   }

@@ -97,13 +97,17 @@ export const LIMITS = {
   walSegmentBytes: 16 * MIB,
 
   /**
-   * A batch of the LMDB backend begins after so long, or so many rows (etcd: 100 ms and 10 000). A batch is queued
-   * in one go, a microsecond a row, and rows that wait longer outlive collections of the young generation.
+   * A batch of the LMDB backend begins after so long, or so many rows or bytes (etcd: 100 ms and 10 000). Keys that are
+   * spread over the tree dirty a page each, and the more of them one commit has, the fewer pages it writes for a row:
+   * half of the bytes and a quarter of the disk's writes that batches of 4000 rows need, and 5 us less CPU a put. But
+   * a batch is queued in one go, a microsecond a row, and rows that wait longer outlive collections of the young
+   * generation.
    */
-  backendBatchMilliseconds: 100,
-  backendBatchRowsMax: 4000,
+  backendBatchMilliseconds: 300,
+  backendBatchRowsMax: 12_000,
+  backendBatchBytesMax: 8 * MIB,
   /** Rows and their bytes that wait for LMDB, past which the backend is congested. */
-  backendPendingRowsMax: 20_000,
+  backendPendingRowsMax: 48_000,
   backendPendingBytesMax: 64 * MIB,
 
   /** Batches that a defragmentation keeps for its copy, past which writes wait for the copy. */
@@ -395,6 +399,7 @@ assert(
   "some of the largest requests fit on one connection at once",
 );
 assert(
-  LIMITS.backendPendingRowsMax >= 2 * LIMITS.backendBatchRowsMax,
+  LIMITS.backendPendingRowsMax >= 2 * LIMITS.backendBatchRowsMax &&
+    LIMITS.backendPendingBytesMax >= 2 * LIMITS.backendBatchBytesMax,
   "a batch can gather while another one is being committed",
 );
