@@ -30,7 +30,7 @@ export default defineConfig({
       suite("api", { turn: 1, timeoutSeconds: 60 }),
       suite("process", { turn: 2, timeoutSeconds: 120 }),
       suite("interop", { turn: 3, timeoutSeconds: 120 }),
-      suite("edge", { turn: 4, timeoutSeconds: 120 }),
+      suite("edge", { turn: 4, timeoutSeconds: 240 }),
       suite("browser", { turn: 5, timeoutSeconds: 120 }),
       suite("examples", { turn: 7, timeoutSeconds: 120 }),
       suite("package", { turn: 6, timeoutSeconds: 120 }),

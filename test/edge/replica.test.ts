@@ -67,7 +67,7 @@ async function openFanOut(edge: Edge, cluster: Cluster): Promise<EventSourceRead
     const readers: EventSourceReader[] = [];
     for (let wave = 0; wave < 10; wave += 1) {
       const opened = Array.from({ length: 20 }, () =>
-        edge.fetch("/watch?prefix=fan/", { signal: AbortSignal.timeout(110_000) }),
+        edge.fetch("/watch?prefix=fan/", { signal: AbortSignal.timeout(220_000) }),
       );
       for (const each of await Promise.all(opened)) readers.push(new EventSourceReader(each));
     }
@@ -201,7 +201,7 @@ describe("replicas that are aborted", () => {
         return response;
       },
     };
-    const watched = edge.fetch("/watch?prefix=h/", { signal: AbortSignal.timeout(110_000) });
+    const watched = edge.fetch("/watch?prefix=h/", { signal: AbortSignal.timeout(220_000) });
     const reader = new EventSourceReader(await watched);
     expect(await reader.take(1)).toMatchObject([{ event: "ready" }]);
     let over = false;

@@ -75,7 +75,7 @@ test("2000 readers that stop reading: memory stays bounded, others are served, n
     args: ["--expose-gc", "--no-warnings", join(import.meta.dirname, "slow-readers-child.ts")],
     env: { SLOW_READERS: JSON.stringify(task) },
     readyText: " end",
-    readyMilliseconds: 100_000,
+    readyMilliseconds: 200_000,
   });
   const report = JSON.parse(/report (.*) end/.exec(child.log)?.[1] ?? "") as SlowReadersReport;
   await child.ended();
