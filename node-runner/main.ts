@@ -13,11 +13,6 @@ import { MemberRemovedError } from "../shared/peer/membership-keeper.ts";
 import { onParentGone } from "./parent-pipe.ts";
 import { QUORATE_VERSION, VERSION_TEXT } from "./version.ts";
 
-/**
- * A member that can't stop by then is ended all the same: supervisors expect it gone within 1.5 s.
- */
-const STOP_MILLISECONDS = 1400;
-
 export async function main(args: readonly string[]): Promise<void> {
   // Of `quorate wal dump ... | head`: who reads no more ends the command.
   process.stdout.once("error", () => process.exit(1));
@@ -49,7 +44,7 @@ function createLogger(level: Config["logLevel"]): Logger {
 async function run(config: Config, logger: Logger): Promise<void> {
   reportRuntimeWarnings(logger);
   for (const warning of config.warnings) logger.report("warn", warning);
-  const stop = stopper(logger);
+  const stop = stopper(logger, config.stopMilliseconds);
   logger.report("info", "starting quorate", {
     version: QUORATE_VERSION,
     pid: process.pid,
@@ -83,9 +78,16 @@ async function run(config: Config, logger: Logger): Promise<void> {
 
 /**
  * Stops the member at a signal, or when the parent is gone; a second signal ends the process at
- * once.
+ * once. A member that can't stop in time is ended all the same.
  */
-function stopper(logger: Logger) {
+function stopper(logger: Logger, milliseconds: number) {
+  const force = (): void => {
+    const end = (): void => {
+      logger.report("warn", "the stop took too long and was forced", { milliseconds });
+      process.exit(0);
+    };
+    setTimeout(end, milliseconds).unref();
+  };
   const state = {
     member: undefined as RunningMember | undefined,
     isAsked: false,
@@ -93,7 +95,7 @@ function stopper(logger: Logger) {
     now: async (): Promise<void> => {
       if (state.isStopping) return;
       state.isStopping = true;
-      setTimeout(() => process.exit(0), STOP_MILLISECONDS).unref();
+      force();
       await state.member?.stop();
       process.exit(0);
     },
@@ -103,7 +105,7 @@ function stopper(logger: Logger) {
     state.isAsked = true;
     logger.report("info", "stopping", { reason });
     if (state.member !== undefined) void state.now();
-    else setTimeout(() => process.exit(0), STOP_MILLISECONDS).unref();
+    else force();
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
     process.on(signal, () => ask(signal));

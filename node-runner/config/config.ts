@@ -57,6 +57,8 @@ export interface Config extends TlsConfig, UpkeepSettings {
   readonly linkSecret: string | undefined;
   /** What members show each other; undefined: nothing. */
   readonly peerSecret: string | undefined;
+  /** How long an orderly stop may take; then the process ends all the same. */
+  readonly stopMilliseconds: number;
   /** Things to say once the log is open. */
   readonly warnings: readonly string[];
   /** Every flag with its value, as the log shows the configuration at start. */
@@ -74,6 +76,15 @@ function secretsOf(environment: Readonly<Record<string, string | undefined>>) {
     linkSecret: environment["QUORATE_SECRET"] || undefined,
     peerSecret: environment["QUORATE_PEER_SECRET"] || undefined,
   };
+}
+
+/** Supervisors of the usual kind expect a member gone within 1.5 s. */
+const STOP_MILLISECONDS = 1400;
+
+function stopMillisecondsOf(environment: Readonly<Record<string, string | undefined>>): number {
+  const text = environment["QUORATE_STOP_MILLISECONDS"] || String(STOP_MILLISECONDS);
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new ConfigError(`QUORATE_STOP_MILLISECONDS is "${text}": a whole number above 0 is needed`);
 }
 
 /** Reads the arguments behind the executable's name, and the environment. Throws `ConfigError`. */
@@ -261,6 +272,7 @@ function check(
     corsOrigins: values.urls("cors"),
     logLevel: values.choice("log-level", ["debug", "info", "warn", "error"]),
     ...secretsOf(environment),
+    stopMilliseconds: stopMillisecondsOf(environment),
     warnings: [...warnings, ...ownWarnings],
     shown: values.all(),
   };

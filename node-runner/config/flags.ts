@@ -133,6 +133,7 @@ export function helpText(version: string, commands: string): string {
     "Each flag may come as an environment variable instead: --data-dir as ETCD_DATA_DIR.",
     "QUORATE_SECRET: what edges show to use the link; without it the link serves loopback only.",
     "QUORATE_PEER_SECRET: what members show each other.",
+    "QUORATE_STOP_MILLISECONDS: how long an orderly stop may take before it is forced (1400).",
     "",
   ].join("\n");
 }

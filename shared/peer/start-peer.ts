@@ -31,7 +31,9 @@ import type { Services } from "./services.ts";
 import { StateMachine } from "./state/state-machine.ts";
 
 /** How long a leaving leader waits for its successor. */
+/** How long a leader that stops waits for a successor at least, and in election timeouts. */
 const HANDOVER_MILLISECONDS = 500;
+const HANDOVER_SHARE = 1 / 2;
 const HANDOVER_POLL_MILLISECONDS = 10;
 
 export const startPeer: StartPeer = (host, config) => new RunningPeer(host, config);
@@ -245,7 +247,9 @@ class RunningPeer implements Peer {
     if (successor === undefined) return;
     const { id: transferee } = successor;
     this.#consensus.with((raft) => raft.transferLeader(transferee));
-    const until = this.#host.now() + HANDOVER_MILLISECONDS;
+    const { electionTicks, tickMilliseconds } = this.#config;
+    const wait = HANDOVER_SHARE * electionTicks * tickMilliseconds;
+    const until = this.#host.now() + Math.max(HANDOVER_MILLISECONDS, wait);
     // It stays until the successor is known, not only until it leads no more: its vote may be the one
     // that counts, when a link to the third member has yet to be dialled anew.
     while (!this.#knowsSuccessor() && this.#host.now() < until) {
@@ -253,6 +257,8 @@ class RunningPeer implements Peer {
         this.#host.schedule(HANDOVER_POLL_MILLISECONDS, resolve);
       });
     }
+    if (this.#knowsSuccessor()) this.#host.report("info", "handed the lead over");
+    else this.#host.report("warn", "nobody took the lead over in time");
   }
 
   #knowsSuccessor(): boolean {

@@ -16,16 +16,11 @@ import { GrpcChannel } from "../support/rpc-channel.ts";
 import { textOf, utf8 } from "../../shared/base/bytes.ts";
 
 /**
- * A member that is told to stop is gone by then. Supervisors are promised 1.5 s, and at 1.4 s the
- * process ends itself by force: less shows that it ended in order.
+ * So long that no machine is too slow for an orderly stop. One that something holds up is forced
+ * then, and says so.
  */
-const STOP_MILLISECONDS = 1300;
-
-/**
- * Twice what is promised (0.5 s), since the machine may be busy; still below the least election
- * timeout (1 s), so that without a hand-over the test fails.
- */
-const HAND_OVER_MILLISECONDS = 1000;
+const PATIENCE = { QUORATE_STOP_MILLISECONDS: "60000" };
+const FORCED = "the stop took too long and was forced";
 
 let cluster: Cluster | undefined;
 
@@ -36,7 +31,7 @@ afterEach(async () => {
 });
 
 async function start(options: Parameters<typeof startQuorate>[0]): Promise<Cluster> {
-  cluster = await startQuorate(options);
+  cluster = await startQuorate({ env: PATIENCE, ...options });
   return cluster;
 }
 
@@ -60,25 +55,29 @@ async function leaderAt(member: Member): Promise<{ leader: bigint; own: bigint }
 }
 
 async function leaderOf(members: readonly Member[]): Promise<Member> {
-  for (const member of members) {
-    const { leader, own } = await leaderAt(member);
-    if (leader === own) return member;
-  }
-  throw new Error("no member leads");
+  let found: Member | undefined;
+  const look = async (): Promise<Member | undefined> => {
+    for (const member of members) {
+      const { leader, own } = await leaderAt(member);
+      if (leader === own) found = member;
+    }
+    return found;
+  };
+  await expect.poll(look).toBeDefined();
+  return found as Member;
 }
 
-/** Tells it to stop, and returns the milliseconds until it is gone; it must end cleanly. */
-async function terminate(member: Member): Promise<number> {
-  const began = performance.now();
+/** Tells it to stop; it must end in order. */
+async function terminate(member: Member): Promise<void> {
   member.child.kill("SIGTERM");
   await member.child.ended();
   expect(member.child.exitCode).toBe(0);
-  return performance.now() - began;
+  expect(member.child.log).not.toContain(FORCED);
 }
 
 const put = (member: Member, key: string) =>
   withClient(member, (client) =>
-    client.put({ key: utf8(key), value: utf8(key) }, { timeoutMilliseconds: 10_000 }),
+    client.put({ key: utf8(key), value: utf8(key) }, { timeoutMilliseconds: 60_000 }),
   );
 
 test.each([1, 3])(
@@ -86,7 +85,7 @@ test.each([1, 3])(
   async (members) => {
     const { members: all } = await start({ members, flags: ["--log-level=debug"] });
     for (const member of all) await put(member, member.name);
-    for (const member of all) expect(await terminate(member)).toBeLessThan(STOP_MILLISECONDS);
+    for (const member of all) await terminate(member);
     for (const member of all) {
       const texts = logLines(member.child.log).map(({ msg }) => msg);
       expect(texts).toContain("serving client traffic");
@@ -110,14 +109,15 @@ test("open watches and connections don't hold up a stop", async () => {
       body: JSON.stringify({ create_request: { key: base64("x") } }),
     });
     expect(idle.status).toBe(200);
-    expect(await terminate(member)).toBeLessThan(STOP_MILLISECONDS);
+    await terminate(member);
   } finally {
     for (const client of clients) client.close();
   }
 });
 
 test("a leader that is told to stop hands over first (3 members)", async () => {
-  const { members } = await start({ members: 3 });
+  // By themselves the others would elect one after 5 s at the earliest; it waits half of that for them.
+  const { members } = await start({ members: 3, flags: ["--election-timeout=5000"] });
   for (let round = 0; round < 3; round += 1) {
     const leader = await leaderOf(members);
     const { own: former } = await leaderAt(leader);
@@ -125,25 +125,23 @@ test("a leader that is told to stop hands over first (3 members)", async () => {
     const stopping = terminate(leader);
     // Under way while the lead is handed over: the next leader gets it, nobody has to try again.
     const meanwhile = put(other, `meanwhile ${round}`);
+    await stopping;
+    expect(leader.child.log).toContain("handed the lead over");
     await expect
-      .poll(async () => [0n, former].includes((await leaderAt(witness)).leader), {
-        timeout: HAND_OVER_MILLISECONDS,
-        interval: 20,
-      })
+      .poll(async () => [0n, former].includes((await leaderAt(witness)).leader))
       .toBe(false);
     await meanwhile;
     await put(other, `round ${round}`);
-    expect(await stopping).toBeLessThan(STOP_MILLISECONDS);
     await leader.start();
   }
   for (const member of members) expect(errorLines(member.child.log)).toEqual([]);
 });
 
-/** A call of one second; undefined when it fails. */
+/** A call of a few seconds; undefined when it fails. */
 const attempt = <Result>(member: Member, call: (client: EtcdClient) => Promise<Result>) =>
   withClient(member, call).catch(() => undefined);
 
-const ATTEMPT = { timeoutMilliseconds: 1000 };
+const ATTEMPT = { timeoutMilliseconds: 3000 };
 
 test("a paused leader is replaced, and answers nothing stale when it goes on (3 members)", async () => {
   const { members } = await start({ members: 3 });
@@ -154,7 +152,7 @@ test("a paused leader is replaced, and answers nothing stale when it goes on (3 
   const write = (member: Member, value: string) =>
     expect
       .poll(() => attempt(member, (client) => client.put({ key, value: utf8(value) }, ATTEMPT)), {
-        timeout: 20_000,
+        timeout: 60_000,
       })
       .toBeDefined();
   await write(rest[0] as Member, "while paused");
@@ -162,7 +160,7 @@ test("a paused leader is replaced, and answers nothing stale when it goes on (3 
   // It still takes itself for the leader: what it answers must be the write all the same.
   const read = () => attempt(paused, (client) => client.range({ key }, ATTEMPT));
   let answer = await read();
-  for (let count = 0; answer === undefined && count < 20; count += 1) answer = await read();
+  for (let count = 0; answer === undefined && count < 60; count += 1) answer = await read();
   expect(answer?.kvs.map(({ value }) => textOf(value))).toEqual(["while paused"]);
   await write(paused, "afterwards");
   expect(errorLines(paused.child.log)).toEqual([]);
@@ -206,8 +204,7 @@ const EXECUTABLE = fileURLToPath(new URL("../../node-runner/bin/quorate.js", imp
 
 test("the executable is the peer's own process, with the peer's flags (this Node)", async () => {
   const program = { label: "quorate", command: process.execPath, args: [EXECUTABLE] };
-  cluster = await startQuorate({ program });
-  const member = cluster.members[0] as Member;
+  const member = (await start({ program })).members[0] as Member;
   const [first] = logLines(member.child.log);
   expect(first?.["pid"]).toBe(member.child.pid);
   if (process.platform === "linux") {
@@ -235,23 +232,21 @@ describe.skipIf(oldNode === undefined)("the executable under an older Node", () 
   }
 
   test("runs in the bundled Node, passes SIGTERM on, and ends with its exit code", async () => {
-    cluster = await startQuorate({ program });
-    const member = cluster.members[0] as Member;
+    const member = (await start({ program })).members[0] as Member;
     expect(peerPid(member)).not.toBe(member.child.pid);
     const body = JSON.stringify({ key: base64("k") });
     expect((await postFetch(member.address, "/v3/kv/put", body)).status).toBe(200);
-    expect(await terminate(member)).toBeLessThan(2 * STOP_MILLISECONDS);
+    await terminate(member);
     expect(isRunning(peerPid(member))).toBe(false);
     expect(errorLines(member.child.log)).toEqual([]);
   });
 
   test("the peer ends when the executable is killed, and starts again on its data", async () => {
-    cluster = await startQuorate({ program });
-    const member = cluster.members[0] as Member;
+    const member = (await start({ program })).members[0] as Member;
     await put(member, "k");
     const pid = peerPid(member);
     await member.kill();
-    await expect.poll(() => isRunning(pid), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => isRunning(pid)).toBe(false);
     await member.start();
     const { count } = await withClient(member, (client) => client.range({ key: utf8("k") }));
     expect(count).toBe(1n);

@@ -108,6 +108,15 @@ test("secrets come by the environment alone and don't show in the log's configur
   expect(configOf([]).linkSecret).toBeUndefined();
 });
 
+test("the time for an orderly stop comes by the environment, as a whole number of milliseconds", () => {
+  expect(configOf([]).stopMilliseconds).toBe(1400);
+  expect(configOf([], { QUORATE_STOP_MILLISECONDS: "60000" }).stopMilliseconds).toBe(60_000);
+  for (const text of ["0", "-1", "1.5", "x", "1e3"]) {
+    const wrong = () => configOf([], { QUORATE_STOP_MILLISECONDS: text });
+    expect(wrong).toThrow(`QUORATE_STOP_MILLISECONDS is "${text}"`);
+  }
+});
+
 test("auto-compaction: bare numbers are hours, or revisions; 0 is off", () => {
   const ruleOf = (...args: string[]) => configOf(args).upkeep.autoCompaction;
   expect(ruleOf()).toEqual({ mode: "off" });
