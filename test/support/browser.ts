@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 import { Child } from "./child.ts";
 import { makeTempDir, removeTempDir } from "./temp-dir.ts";
 
-const ANSWER_MILLISECONDS = 30_000;
+const ANSWER_MILLISECONDS = 60_000;
 
 interface Reply {
   readonly id?: number;
@@ -55,7 +55,6 @@ export class Browser {
         "about:blank",
       ],
       readyText: "DevTools listening on ws://",
-      readyMilliseconds: 40_000,
     });
     const url = /DevTools listening on (ws:\S+)/.exec(child.log)?.[1];
     if (url === undefined) throw new Error(`Chromium names no address:\n${child.log}`);

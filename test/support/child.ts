@@ -5,8 +5,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 
-const LOG_CHARACTERS_KEPT = 64 * 1024;
-const STOP_MILLISECONDS = 5000;
+const LOG_CHARACTERS_KEPT = 1024 * 1024;
+/** Far above what a program takes that was told to stop, far below a test's time limit. */
+const STOP_MILLISECONDS = 15_000;
+/** Above what a program takes to start on a slow machine. A hook or test has more time. */
+const READY_MILLISECONDS = 90_000;
+/** Above what a running program takes to do what it is about to do. */
+const LOGGED_MILLISECONDS = 30_000;
+/** How long the log of a program that has ended may still be read: a child of its own may hold it open. */
+const DRAIN_MILLISECONDS = 5000;
 
 export interface ChildOptions {
   readonly command: string;
@@ -38,8 +45,10 @@ export class Child {
     this.#exited = new Promise((resolve) => {
       process.once("exit", () => {
         alive.delete(process);
-        resolve();
+        setTimeout(resolve, DRAIN_MILLISECONDS).unref();
       });
+      // Then its log is whole: what it wrote last is read after its exit.
+      process.once("close", () => resolve());
     });
     for (const stream of [process.stdout, process.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => this.#append(text));
@@ -60,7 +69,7 @@ export class Child {
     failed.catch(() => undefined);
     const child = new Child(process_, process_.pid);
     if (options.readyText !== undefined) {
-      await child.logged(options.readyText, options.readyMilliseconds ?? 20_000);
+      await child.logged(options.readyText, options.readyMilliseconds ?? READY_MILLISECONDS);
     }
     return child;
   }
@@ -85,7 +94,7 @@ export class Child {
   }
 
   /** Resolves once the log holds the text; rejects when the program ends first or the time is up. */
-  async logged(text: string, milliseconds: number): Promise<void> {
+  async logged(text: string, milliseconds = LOGGED_MILLISECONDS): Promise<void> {
     if (this.#log.includes(text)) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const found = new Promise<string>((resolve) => {
@@ -105,7 +114,7 @@ export class Child {
     this.#process.kill(signal);
   }
 
-  /** Resolves when the program has ended. */
+  /** Resolves when the program has ended and its log is whole. */
   async ended(): Promise<void> {
     await this.#exited;
   }

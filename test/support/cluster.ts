@@ -11,7 +11,8 @@ import { findTool } from "./tools.ts";
 
 /** A member logs it once it serves. */
 export const READY_TEXT = "ready to serve client requests";
-const READY_MILLISECONDS = 60_000;
+/** Far above what a member takes that is starved of processor time for a while. */
+const READY_MILLISECONDS = 90_000;
 
 export interface ClusterOptions {
   /** How many members, 1 unless told. */

@@ -21,7 +21,7 @@ import { RpcError, STATUS, type StatusName } from "../../shared/api/errors.ts";
 import { Inbox } from "./inbox.ts";
 import type { CallOptions, Duplex, Responses, RpcChannel } from "./rpc-channel.ts";
 
-const UNARY_MILLISECONDS = 15_000;
+const UNARY_MILLISECONDS = 30_000;
 
 /** Paths that aren't the method's name in small letters below the service's. */
 const PATHS: Readonly<Record<string, string>> = {

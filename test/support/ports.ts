@@ -1,8 +1,8 @@
 /**
  * Free TCP ports on 127.0.0.1, for programs that must be told a port. They lie below those that systems give out by
  * themselves (Linux: from 32768 on), so that no connection and no listener on port 0 takes one before its program
- * listens, or while that is being started again. All ports of one call are held open together, so they differ;
- * another program may still take one, which then fails loudly at its listener.
+ * listens, or while that is being started again, not even one that tries to reach that very port. No process gives one
+ * out twice; another program may still take one, which then fails loudly at its listener.
  */
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
@@ -12,13 +12,20 @@ const LOWEST = 11_000;
 const COUNT = 21_000;
 const TRIES_MAX = 1000;
 
+/** Their programs may be down just now, and come back. */
+const given = new Set<number>();
+
 export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = [];
   try {
     for (let tries = 0; servers.length < count; tries += 1) {
       if (tries === TRIES_MAX) throw new Error(`no ${count} free ports`);
-      const server = await listening(LOWEST + Math.floor(Math.random() * COUNT));
-      if (server !== undefined) servers.push(server);
+      const port = LOWEST + Math.floor(Math.random() * COUNT);
+      if (given.has(port)) continue;
+      const server = await listening(port);
+      if (server === undefined) continue;
+      given.add(port);
+      servers.push(server);
     }
     return servers.map((server) => (server.address() as AddressInfo).port);
   } finally {
@@ -30,6 +37,16 @@ export async function freePorts(count: number): Promise<number[]> {
       }),
     );
   }
+}
+
+/** Whether a program could listen on it now. */
+export async function isFree(port: number): Promise<boolean> {
+  const server = await listening(port);
+  if (server === undefined) return false;
+  const closed = once(server, "close");
+  server.close();
+  await closed;
+  return true;
 }
 
 /** Undefined: somebody has the port. */

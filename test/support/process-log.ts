@@ -8,9 +8,13 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
-/** Every line; throws on one that is no JSON object with level, time and message. */
+/**
+ * Every line; throws on one that is no JSON object with level, time and message. What stands behind the last end of a
+ * line is being written still.
+ */
 export function logLines(log: string): LogLine[] {
   return log
+    .slice(0, log.lastIndexOf("\n") + 1)
     .split("\n")
     .filter((line) => line !== "")
     .map((text) => {

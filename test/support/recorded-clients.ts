@@ -16,10 +16,10 @@ import type { Answer, ObservedEvent, ObservedKv, Operation, Request } from "../s
 import type { EtcdClient } from "./etcd-client.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
-const CALL_MILLISECONDS = 1000;
+const CALL_MILLISECONDS = 2000;
 const RETRY_MILLISECONDS = 15;
 const VALUE_BYTES_MAX = 700;
-const WATCH_MILLISECONDS = 10_000;
+const WATCH_MILLISECONDS = 60_000;
 
 export class RecordedClients {
   readonly operations: Operation[] = [];

@@ -20,6 +20,7 @@ export function makeTempDir(label: string): string {
 }
 
 export function removeTempDir(path: string): void {
-  rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  // What a program's last children still write there is waited for.
+  rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   alive.delete(path);
 }
