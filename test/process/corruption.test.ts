@@ -57,7 +57,7 @@ test("a changed row keeps a member from starting, or raises CORRUPT for it", asy
     await odd.start();
     const alarms = async () =>
       (await client.channel.unary(Maintenance.method.alarm, { action: Action.GET })).alarms;
-    await expect.poll(alarms, { timeout: 20_000 }).toMatchObject([{ alarm: AlarmType.CORRUPT }]);
+    await expect.poll(alarms, { timeout: 60_000 }).toMatchObject([{ alarm: AlarmType.CORRUPT }]);
     const { members } = await client.memberList();
     const id = members.find(({ name }) => name === odd.name)?.ID;
     expect((await alarms())[0]?.memberID).toBe(id);

@@ -15,7 +15,7 @@ import { RecordedClients, watchedHistory } from "../support/recorded-clients.ts"
 import { GrpcChannel } from "../support/rpc-channel.ts";
 import type { CrashPlan } from "./crash-child.ts";
 import { CRASHABLE, DatabaseCopies, RefusedError } from "./crash-plan.ts";
-import { crashEnv, expectKilled, readyOrKilled } from "./crash-plan.ts";
+import { crashEnv, readyOrKilled, runToDeath } from "./crash-plan.ts";
 import type { Failpoint } from "./failpoints.ts";
 import { DEFRAGMENT_POINTS, WRITE_POINTS } from "./failpoints.ts";
 
@@ -25,8 +25,9 @@ const SEGMENT_BYTES = 8 * 1024;
 /** So large that the log never leaves its first segment. */
 const ONE_SEGMENT_BYTES = 16 * 1024 * 1024;
 const STEPS_MAX = 5_000_000;
-/** A failpoint that hasn't struck by then: the member is killed where it is. */
+/** A member that hasn't come by its failpoint is killed after so long, and so many answers. */
 const STRIKE_MILLISECONDS = 6000;
+const STRIKE_ANSWERS = 2000;
 /** A cycle of these is killed at a random moment. */
 const RANDOM_EVERY = 4;
 
@@ -43,6 +44,8 @@ interface LaneOptions {
   /** What is asked of the member in each cycle, beside the clients' load. */
   readonly during?: (client: EtcdClient) => Promise<unknown>;
   readonly walSegmentBytes?: number;
+  /** How many answers the clients get at least before a kill at random; 0 unless told. */
+  readonly answersMin?: number;
   /** Which copy of the database to put back after a cycle: 0 is the new one, n that after cycle n - 1. */
   readonly restore?: (cycle: number, prng: Prng) => number | undefined;
 }
@@ -80,8 +83,8 @@ async function runLane(options: LaneOptions): Promise<LaneResult> {
       const failpoint = failpointOf(options.failpoints, cycle, prng);
       const seed = prng.uint32();
       await member.launch(crashEnv({ ...plan, seed, failpoint }));
-      const { during } = options;
-      const bySelf = await runUntilDeath(member, { clients, prng, failpoint, during });
+      const { during, answersMin = 0 } = options;
+      const bySelf = await runUnderLoad(member, { clients, prng, failpoint, during, answersMin });
       if (bySelf && failpoint !== undefined) {
         struck.set(failpoint.name, (struck.get(failpoint.name) ?? 0) + 1);
       }
@@ -118,41 +121,38 @@ function failpointOf(
 }
 
 /** True if the failpoint struck, false if the kill came from here. */
-async function runUntilDeath(
+async function runUnderLoad(
   member: Member,
   options: {
     clients: RecordedClients;
     prng: Prng;
     failpoint: CrashPlan["failpoint"];
     during: LaneOptions["during"];
+    answersMin: number;
   },
 ): Promise<boolean> {
   if ((await readyOrKilled(member)) === "killed") return true;
   const client = new EtcdClient(new GrpcChannel(member.address));
   const over = new AbortController();
-  const { prng } = options;
-  const load = options.clients.run({
+  const { prng, clients, failpoint } = options;
+  const load = clients.run({
     count: CLIENTS,
     prng: prng.fork(),
     signal: over.signal,
     pick: () => (member.child.running ? client : undefined),
   });
-  const limit = options.failpoint === undefined ? prng.between(5, 500) : STRIKE_MILLISECONDS;
-  let bySelf = true;
-  const timer = setTimeout(() => {
-    bySelf = false;
-    member.child.kill("SIGKILL");
-  }, limit);
+  const milliseconds = failpoint === undefined ? prng.between(5, 500) : STRIKE_MILLISECONDS;
+  const goal = clients.answered + (failpoint === undefined ? options.answersMin : STRIKE_ANSWERS);
   // Its answer is lost with the member, as a rule.
   const asked = options.during?.(client).catch(() => undefined);
-  await member.child.ended();
-  await asked;
-  clearTimeout(timer);
-  over.abort();
-  await load;
-  client.close();
-  expectKilled(member);
-  return bySelf;
+  try {
+    return await runToDeath(member, { milliseconds, isDue: () => clients.answered >= goal });
+  } finally {
+    await asked;
+    over.abort();
+    await load;
+    client.close();
+  }
 }
 
 /** What is wrong with what the clients were told, beside the whole history of the store. */
@@ -215,7 +215,7 @@ test("80 crashes of a machine lose nothing, with the database put back or not", 
     (name) => !cutting.struck.has(name) && !restoring.struck.has(name),
   );
   expect(missed).toEqual([]);
-}, 400_000);
+}, 900_000);
 
 test("crashes around a defragmentation: the database is the old one or the new one, whole", async () => {
   const { problem, struck } = await runLane({
@@ -228,7 +228,7 @@ test("crashes around a defragmentation: the database is the old one or the new o
   });
   expect(problem).toBeUndefined();
   expect([...struck.keys()].sort()).toEqual([...DEFRAGMENT_POINTS].sort());
-}, 60_000);
+});
 
 test("control: a log that skips its fdatasync is caught", async () => {
   const { problem } = await runLane({
@@ -238,6 +238,7 @@ test("control: a log that skips its fdatasync is caught", async () => {
     flags: NO_CUTS,
     failpoints: WRITE_POINTS,
     walSegmentBytes: ONE_SEGMENT_BYTES,
+    answersMin: 50,
   });
   // By its own database, by a record that a tear left behind a lost one, or by the clients' history.
   expect(problem).toMatch(/that were durable are gone|write-ahead log damaged|revision/);
@@ -251,6 +252,7 @@ test("control: beside a new database that loss is silent, and the history shows 
     flags: NO_CUTS,
     failpoints: [],
     walSegmentBytes: ONE_SEGMENT_BYTES,
+    answersMin: 50,
     restore: () => 0,
   });
   expect(problem).toMatch(/revision/);

@@ -39,6 +39,28 @@ export async function readyOrKilled(member: Member): Promise<"ready" | "killed">
   }
 }
 
+/**
+ * Lets a member run into its failpoint, and kills it where it is once so much time has passed and
+ * `isDue`: on a slow machine the time says little. True: it died by itself.
+ */
+export async function runToDeath(
+  member: Member,
+  options: { readonly milliseconds: number; readonly isDue: () => boolean },
+): Promise<boolean> {
+  let bySelf = true;
+  const strike = (): void => {
+    if (!member.child.running) return;
+    if (!options.isDue()) return void (timer = setTimeout(strike, 20));
+    bySelf = false;
+    member.child.kill("SIGKILL");
+  };
+  let timer = setTimeout(strike, options.milliseconds);
+  await member.child.ended();
+  clearTimeout(timer);
+  expectKilled(member);
+  return bySelf;
+}
+
 /** Throws unless the member, which has ended, was killed. */
 export function expectKilled(member: Member): void {
   if (member.child.signal !== "SIGKILL") throw refused(member);

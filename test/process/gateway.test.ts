@@ -3,10 +3,10 @@
  * answer: the same requests must give the same JSON, ids and terms apart.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Child } from "../support/child.ts";
 import { startEtcd, startQuorate, type Cluster } from "../support/cluster.ts";
 import {
   base64,
-  curl,
   postCurl,
   postFetch,
   type JsonAnswer,
@@ -278,9 +278,15 @@ test("a watch over HTTP/2 delivers until its client goes (curl)", async () => {
   const key = base64("watched too");
   await postFetch(address, "/v3/kv/put", JSON.stringify({ key, value: VALUE }));
   const request = JSON.stringify({ create_request: { key, start_revision: "1" } });
-  const flags = ["--http2-prior-knowledge", "--max-time", "1", "--data-binary", "@-"];
-  const output = await curl([...flags, `http://${address}/v3/watch`], request);
-  const [created, events] = output.split("\n").filter((line) => line !== "");
+  const flags = ["-sSN", "--http2-prior-knowledge", "--data-binary", request];
+  const child = await Child.start({
+    command: "curl",
+    args: [...flags, `http://${address}/v3/watch`],
+  });
+  const lines = () => child.log.split("\n").slice(0, -1);
+  await expect.poll(() => lines().length).toBe(2);
+  await child.stop();
+  const [created, events] = lines();
   expect(JSON.parse(created as string)).toMatchObject({ result: { created: true } });
   expect(JSON.parse(events as string)).toMatchObject({ result: { events: [{ kv: { key } }] } });
 });

@@ -77,7 +77,7 @@ test("a member without quorum is alive but not ready", async () => {
     await Promise.all(others.map((member) => member.kill()));
     const at = `http://${first?.address}`;
     await expect
-      .poll(async () => (await fetch(`${at}/health`)).status, { timeout: 15_000 })
+      .poll(async () => (await fetch(`${at}/health`)).status, { timeout: 60_000 })
       .toBe(503);
     expect((await (await fetch(`${at}/health`)).json()) as object).toEqual({
       health: "false",
@@ -92,7 +92,7 @@ test("a member without quorum is alive but not ready", async () => {
   } finally {
     await three.stop();
   }
-}, 60_000);
+});
 
 test("unknown paths are 404", async () => {
   for (const path of ["/", "/nothing", "/readyz/nothing", "/v2/keys", "/v3", "/debug/requests"]) {

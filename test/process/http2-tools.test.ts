@@ -39,7 +39,7 @@ function isMissing(tool: string): boolean {
 /** Runs a tool, while this process serves it, and returns its standard output. */
 function run(tool: string, ...args: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(tool, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+    const child = spawn(tool, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 120_000 });
     const output: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => output.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => output.push(chunk));

