@@ -25,7 +25,7 @@ export async function startGreeter(store: Store<string>, name: string): Promise<
     store,
     "greeter",
     { address, metadata: { name } },
-    { ttl: 2 },
+    { ttl: 10 },
   );
   const crash = (): void => {
     server.closeAllConnections();

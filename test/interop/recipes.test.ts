@@ -32,7 +32,7 @@ describeWithTools(["etcdctl"], "the client's recipes beside etcdctl", () => {
     return child;
   }
   const standing = (prefix: string, count: number): Promise<void> =>
-    expect.poll(() => store.count({ prefix }), { timeout: 8000 }).toBe(count);
+    expect.poll(() => store.count({ prefix })).toBe(count);
 
   test("a lock of ours keeps etcdctl waiting, and its lock keeps us waiting", async () => {
     const mutex = new Mutex(store, "mutex");
@@ -43,7 +43,7 @@ describeWithTools(["etcdctl"], "the client's recipes beside etcdctl", () => {
     const again = mutex.lock();
     await standing("mutex/", 3);
     await ours.release();
-    await theirs.logged("mutex/", 8000);
+    await theirs.logged("mutex/");
     expect(await mutex.tryLock()).toBeUndefined();
     await theirs.stop();
     const held = await again;
@@ -55,13 +55,13 @@ describeWithTools(["etcdctl"], "the client's recipes beside etcdctl", () => {
     const election = new Election(store, "race");
     const observer = await etcdctl("elect", "race", "--listen");
     const ours = await election.campaign("ours");
-    await observer.logged("ours", 8000);
+    await observer.logged("ours");
     const theirs = await etcdctl("elect", "race", "theirs");
     await standing("race/", 2);
     await ours.proclaim("ours, still");
-    await observer.logged("ours, still", 8000);
+    await observer.logged("ours, still");
     await ours.resign();
-    await theirs.logged("theirs", 8000);
+    await theirs.logged("theirs");
     expect((await election.leader())?.value).toBe("theirs");
     const next = election.campaign("ours again");
     await standing("race/", 2);

@@ -60,7 +60,7 @@ describe("the published package", () => {
       symlinkSync(join(MODULES, name), path);
     }
     file("package.json", '{ "type": "module" }');
-  }, 180_000);
+  }, 300_000);
   afterAll(() => removeTempDir(project));
 
   const manifest = (): Manifest =>
