@@ -14,6 +14,7 @@ import { withCors } from "./http/cors.ts";
 import { serveFetch } from "./http/fetch-adapter.ts";
 import { createGateway, isGatewayTarget, isUnaryTarget } from "./http/gateway.ts";
 import { GatewaySockets } from "./http/gateway-websocket.ts";
+import { createMemberChange, isMemberChangeTarget } from "./http/member-change.ts";
 import { clientRoutes, metricsRoutes } from "./http/routes.ts";
 import { refuseUpgrade } from "./http/upgrade.ts";
 import type { HttpHandler } from "./http2/http-handler.ts";
@@ -100,8 +101,10 @@ function clientHandler(options: ClientDoorOptions): HttpHandler {
   const { config, methods, services, metrics } = options;
   const gateway = config.gateway ? createGateway(methods) : NOT_FOUND;
   const routes = fetchHandler(options, clientRoutes(services, metrics));
+  const members = createMemberChange(services);
   return withCors(config.corsOrigins, (request, response) => {
     if (isGatewayTarget(request.target)) gateway(request, response);
+    else if (isMemberChangeTarget(request.target)) members(request, response);
     else routes(request, response);
   });
 }

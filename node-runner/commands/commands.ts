@@ -41,6 +41,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./snapshot.ts")).snapshotRestore,
   },
   {
+    name: "member change",
+    usage:
+      "member change [--add=URLS] [--add-learner=URLS] [--promote=ID] [--remove=ID] [--endpoints=URL]",
+    load: async () => (await import("./member-change.ts")).memberChange,
+  },
+  {
     name: "make-mirror",
     usage:
       "make-mirror SOURCE DESTINATION [--prefix=P] [--dest-prefix=P] [--rev=N] [--max-txn-ops=N]",

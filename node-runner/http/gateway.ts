@@ -148,7 +148,7 @@ function answerStream(
   });
 }
 
-function callOf(request: HttpRequest, response: HttpResponse): CallContext {
+export function callOf(request: HttpRequest, response: HttpResponse): CallContext {
   return {
     timeoutMilliseconds: undefined,
     requireLeader: request.header("grpc-metadata-hasleader") === "true",
@@ -170,7 +170,7 @@ function jsonOf(method: ProtoMethod, answer: unknown): JsonValue {
   return toJson(method.output, method.message(answer), { useProtoFieldName: true });
 }
 
-function rpcErrorOf(error: unknown): RpcError {
+export function rpcErrorOf(error: unknown): RpcError {
   if (error instanceof RpcError) return error;
   return new RpcError("unknown", error instanceof Error ? error.message : String(error));
 }
@@ -196,7 +196,12 @@ function refuseUnread(
   );
 }
 
-function refuse(response: HttpResponse, error: RpcError, status = HTTP_STATUS[error.status]): void {
+/** Answers an error as grpc-gateway does. */
+export function refuse(
+  response: HttpResponse,
+  error: RpcError,
+  status = HTTP_STATUS[error.status],
+): void {
   if (response.isOver) return;
   if (!response.hasHead) response.writeHead(status, JSON_HEADERS);
   // `error` repeats the text for clients of etcd 3.4 and older.

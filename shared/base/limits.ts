@@ -125,6 +125,8 @@ export const LIMITS = {
   learnerReadyShare: 0.9,
   /** A member counts for a change of the members once it was connected so long (etcd: HealthInterval). */
   memberHealthMilliseconds: 5000,
+  /** Members that one change adds, promotes and removes: more than any cluster has voters. */
+  memberStepsMax: 32,
   /** Peer URLs of one member. */
   memberUrlsMax: 64,
 

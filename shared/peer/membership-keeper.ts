@@ -115,8 +115,8 @@ export class MembershipKeeper {
   #leadIfAlone(): void {
     const { consensus, state } = this.#parts;
     if (consensus.leadership.leader !== undefined) return;
-    const { voters } = state.members.membership;
-    if (voters.length === 1 && voters[0] === this.#self) {
+    const { voters, votersOutgoing } = state.members.membership;
+    if (voters.length === 1 && voters[0] === this.#self && votersOutgoing.length === 0) {
       consensus.with((raft) => raft.campaign());
     }
   }

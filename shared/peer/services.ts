@@ -151,6 +151,13 @@ export interface MembersAnswer {
   readonly members: readonly Member[];
 }
 
+/** Names each member once. To replace one is to remove it and to add or promote another. */
+export interface MembersChange {
+  readonly add: readonly { readonly peerUrls: readonly string[]; readonly isLearner: boolean }[];
+  readonly promote: readonly bigint[];
+  readonly remove: readonly bigint[];
+}
+
 /**
  * Changes of the members go one after the other; each is refused when it would endanger the quorum
  * (`PeerConfig.strictReconfigCheck`), and answered once it is applied here. They may be asked of
@@ -170,6 +177,14 @@ export interface ClusterService {
   ): Promise<MembersAnswer>;
   /** Gives a learner a vote, once its log is nearly as long as the leader's. */
   memberPromote(id: bigint, call: CallContext): Promise<MembersAnswer>;
+  /**
+   * Several at once, by joint consensus: all of it or nothing, under the rules of the single calls.
+   * Answered once the old voters are needed no more; `added` in the order in which they were asked.
+   */
+  memberChange(
+    change: MembersChange,
+    call: CallContext,
+  ): Promise<MembersAnswer & { added: readonly Member[] }>;
   /** True while this peer is a learner: its doors refuse most calls (`learner-rules.ts`). */
   isLearner(): boolean;
 }

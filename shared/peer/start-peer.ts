@@ -163,7 +163,9 @@ class RunningPeer implements Peer {
 
   #answer(from: NodeId, call: PeerCall): Promise<PeerReply> {
     if (call.kind === "snapshotStaged") return this.#snapshots.staged(from, call);
-    if (call.kind === "memberPromote") return this.#cluster.answer(call);
+    if (call.kind === "memberPromote" || call.kind === "learnersReady") {
+      return this.#cluster.answer(call);
+    }
     if (call.kind === "members") {
       return Promise.resolve({ kind: "members", members: this.#state.members.members });
     }

@@ -204,15 +204,20 @@ class Raft implements RaftNode {
     if (change === undefined) return core.tracker.membership;
     const membership = changeMembership(core.tracker.membership, change);
     assert(membership !== undefined, "the host applies only changes that are valid");
+    this.replaceMembership(membership);
+    return membership;
+  }
+
+  replaceMembership(membership: Membership): void {
+    const core = this.#core;
     core.tracker.setMembership(membership, core.log.lastIndex);
-    if (core.role !== "leader") return membership;
+    if (core.role !== "leader") return;
     abortTransferToNonVoter(core);
     core.replicationDue = true;
     if (!core.tracker.isVoter(core.id)) startRetirement(core);
     // The quorum may have shrunk: what waited for it may be reached now.
     advanceCommit(core);
     confirmReads(core);
-    return membership;
   }
 
   reportUnreachable(to: NodeId): void {
@@ -267,6 +272,8 @@ class Raft implements RaftNode {
         return;
       }
       core.tracker.clearActivity();
+      // A transfer that was given up held this back.
+      leaveJointWhenApplied(core);
     }
     if (core.heartbeatElapsed < core.config.heartbeatTicks) return;
     core.heartbeatElapsed = 0;

@@ -336,6 +336,8 @@ export interface RaftNode {
    * membership from now on.
    */
   applyMembership(change: ConfChange | undefined): Membership;
+  /** In place of changes, when the state machine took them over whole with a snapshot. */
+  replaceMembership(membership: Membership): void;
   /** The host could not deliver to `to` just now: the leader falls back to probing it. */
   reportUnreachable(to: NodeId): void;
   /** The snapshot stream to `to` ended; on `failed` the leader probes and may start another. */

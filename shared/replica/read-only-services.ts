@@ -31,6 +31,7 @@ export function readOnlyServices(served: {
       memberRemove: refuse,
       memberUpdate: refuse,
       memberPromote: refuse,
+      memberChange: refuse,
     },
     maintenance: {
       alarm: refuse,

@@ -9,7 +9,7 @@
  *
  *   byte      version (1)
  *   byte      kind: 1 put, 2 deleteRange, 3 txn, 4 compact, 5 leaseGrant, 6 leaseRevoke, 7 alarm, 8 memberAttributes,
- *             9 clusterVersion, 10 memberAdd, 11 memberRemove, 12 memberPromote, 13 memberUpdate
+ *             9 clusterVersion, 10 memberAdd, 11 memberRemove, 12 memberPromote, 13 memberUpdate, 14 memberChange
  *   byte      flags: 1 a request id follows, 2 a write identity follows
  *   [request  24 bytes: member, incarnation, sequence, 8 bytes each, big-endian]
  *   [identity bytes client, number sequence, number floor]
@@ -23,7 +23,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { ByteReader, MalformedError } from "../base/byte-reader.ts";
 import { ByteWriter } from "../base/byte-writer.ts";
 import type { Bytes } from "../base/bytes.ts";
-import type { Command, LogCommand, RequestId, WriteIdentity } from "./command.ts";
+import type { Command, LogCommand, MemberStep, RequestId, WriteIdentity } from "./command.ts";
 import {
   readDeleteRange,
   readPut,
@@ -37,7 +37,7 @@ const VERSION = 1;
 
 /**
  * The version of the cluster (`PEER_VERSION`) from which on entries of a kind may be proposed: all
- * members must be able to read them. A new kind takes the next version.
+ * members must be able to read them. A new kind takes the next version that no release speaks yet.
  */
 const SINCE: Readonly<Record<Command["kind"], number>> = {
   put: 1,
@@ -53,6 +53,7 @@ const SINCE: Readonly<Record<Command["kind"], number>> = {
   memberRemove: 1,
   memberPromote: 1,
   memberUpdate: 1,
+  memberChange: 2,
 };
 /** The same for entries with a write identity. */
 const IDENTITY_SINCE = 2;
@@ -77,7 +78,14 @@ const KINDS = {
   memberRemove: 11,
   memberPromote: 12,
   memberUpdate: 13,
+  memberChange: 14,
 } as const satisfies Record<Command["kind"], number>;
+
+const STEPS: ReadonlySet<number> = new Set([
+  KINDS.memberAdd,
+  KINDS.memberRemove,
+  KINDS.memberPromote,
+]);
 
 /** The entry can't be read here: written by a newer version, or damaged. The peer must stop. */
 export class CommandError extends Error {
@@ -268,6 +276,13 @@ function writeCommand(to: ByteWriter, command: Command): void {
     case "memberUpdate":
       to.fixed64(command.member);
       return writeTexts(to, command.peerUrls);
+    case "memberChange":
+      to.varint(command.steps.length);
+      for (const step of command.steps) {
+        to.byte(KINDS[step.kind]);
+        writeCommand(to, step);
+      }
+      return;
     default:
       unreachable("every kind has its fields");
   }
@@ -326,9 +341,19 @@ function readCommand(from: ByteReader, kind: number): Command {
         member: from.uint64(),
         peerUrls: readList(from, () => from.text()),
       };
+    case KINDS.memberChange:
+      return { kind: "memberChange", steps: readList(from, () => readStep(from)) };
     default:
       throw new CommandError(`a log entry of unknown kind ${kind}: a newer version wrote it`);
   }
+}
+
+function readStep(from: ByteReader): MemberStep {
+  const kind = from.byte();
+  if (!STEPS.has(kind)) {
+    throw new CommandError(`a change of members with a step of unknown kind ${kind}`);
+  }
+  return readCommand(from, kind) as MemberStep;
 }
 
 function writeTexts(to: ByteWriter, texts: readonly string[]): void {

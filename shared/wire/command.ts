@@ -103,6 +103,16 @@ export type Command =
  * that only one is under way at a time.
  */
 export type MemberCommand =
+  | MemberStep
+  | {
+      readonly kind: "memberUpdate";
+      readonly member: bigint;
+      readonly peerUrls: readonly string[];
+    }
+  /** All steps at once, or none of them; each is of another member. */
+  | { readonly kind: "memberChange"; readonly steps: readonly MemberStep[] };
+
+export type MemberStep =
   | {
       readonly kind: "memberAdd";
       readonly member: bigint;
@@ -113,12 +123,7 @@ export type MemberCommand =
     }
   | { readonly kind: "memberRemove"; readonly member: bigint }
   /** A learner gets a vote. */
-  | { readonly kind: "memberPromote"; readonly member: bigint }
-  | {
-      readonly kind: "memberUpdate";
-      readonly member: bigint;
-      readonly peerUrls: readonly string[];
-    };
+  | { readonly kind: "memberPromote"; readonly member: bigint };
 
 /**
  * Who proposed, so that the proposer, and only it, finds the waiting call at apply. Unique per

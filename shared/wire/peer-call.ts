@@ -11,6 +11,8 @@ export type PeerCall =
   | { readonly kind: "leaseRemaining"; readonly id: bigint }
   /** Only the leader knows how far a learner is. Answered once the change is applied or refused. */
   | { readonly kind: "memberPromote"; readonly member: bigint }
+  /** Whether these may get a vote, as far as only the leader knows. */
+  | { readonly kind: "learnersReady"; readonly members: readonly bigint[] }
   /** The receiver's HashKV at this revision; it waits a moment if it is behind. */
   | { readonly kind: "hashKv"; readonly revision: number }
   /**
@@ -39,6 +41,8 @@ export type PeerReply =
   | { readonly kind: "leaseRemaining"; readonly remainingMilliseconds: number | undefined }
   /** Empty: done; else the text of the refusal, as the API has it. */
   | { readonly kind: "memberPromote"; readonly refusal: string }
+  /** Empty: they may. */
+  | { readonly kind: "learnersReady"; readonly refusal: string }
   /** Undefined: the revision is compacted there, or lies ahead. `compactRevision`: -1 for none. */
   | {
       readonly kind: "hashKv";

@@ -11,9 +11,11 @@
  *  11 installed []                     12 refused [reason]: by either end, the transfer is over
  *  call:  [0, ids] leaseRenew          [1, id] leaseRemaining                   [2, member] memberPromote
  *         [3, revision] hashKv        [4] members                         [5, term, index] snapshotStaged
+ *         [6, members] learnersReady
  *  reply: [0, ttlSeconds] leaseRenew   [1, milliseconds | null] leaseRemaining   [2, 0 notLeader | 1 noConfirmation]
  *         [3, refusal] memberPromote  [4, hash, revision (0: none), compacted revision + 1] hashKv
  *         [5, [[id, name, [peer URL...]]...]] members      [6, chunks] snapshotStaged
+ *         [7, refusal] learnersReady
  *
  * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
  * changed layout gets a new version.
@@ -23,7 +25,7 @@ import { MalformedError } from "../base/byte-reader.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Message, NodeId, SnapshotMark } from "../raft/types.ts";
-import { countOf, encodeInt64, int64Of, textOfField } from "./cbor-fields.ts";
+import { countOf, encodeInt64, int64Of, textOfField, uint64Of } from "./cbor-fields.ts";
 import { decodeCbor, encodeCbor, WireError } from "./cbor.ts";
 import { FieldReader } from "./field-reader.ts";
 import type { PeerCall, PeerReply, ToldMember } from "./peer-call.ts";
@@ -199,6 +201,8 @@ function callToCbor(call: PeerCall): unknown {
       return [4];
     case "snapshotStaged":
       return [5, call.term, call.index];
+    case "learnersReady":
+      return [6, call.members.map(encodeInt64)];
   }
 }
 
@@ -224,6 +228,8 @@ function readCallOf(tag: number, fields: FieldReader): PeerCall {
       return { kind: "members" };
     case 5:
       return { kind: "snapshotStaged", term: fields.count(), index: fields.count() };
+    case 6:
+      return { kind: "learnersReady", members: fields.list((id) => uint64Of(id, "member")) };
     default:
       throw new WireError(`unknown call ${tag}`);
   }
@@ -250,6 +256,8 @@ function replyToCbor(reply: PeerReply): unknown {
     }
     case "snapshotStaged":
       return [6, reply.chunks];
+    case "learnersReady":
+      return [7, reply.refusal];
   }
 }
 
@@ -288,6 +296,8 @@ function readReplyOf(tag: number, fields: FieldReader): PeerReply {
       return { kind: "members", members: fields.list(readToldMember) };
     case 6:
       return { kind: "snapshotStaged", chunks: fields.count() };
+    case 7:
+      return { kind: "learnersReady", refusal: fields.text() };
     default:
       throw new WireError(`unknown reply ${tag}`);
   }

@@ -1,5 +1,6 @@
 /** The plain HTTP routes of a real process: health, version, metrics, variables, CORS. */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { runCommand } from "../../node-runner/commands/commands.ts";
 import { startQuorate, type Cluster } from "../support/cluster.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { base64, curl, postFetch } from "../support/json-api.ts";
@@ -275,4 +276,87 @@ test("calls are counted by code, a cancelled watch once", async () => {
   await expect.poll(() => grew(labels)).toBe(1);
   expect(await grew({ grpc_method: "Put", grpc_code: "OK" })).toBe(1);
   expect(await grew({ grpc_method: "Put", grpc_code: "InvalidArgument" })).toBe(1);
+});
+
+/** The door for several changes of the members at once; that they are made, `membership.test.ts` shows. */
+async function changeMembers(
+  body: string,
+  init: RequestInit = {},
+): Promise<{ status: number; body: unknown }> {
+  const headers = { "content-type": "application/json" };
+  const { status, text } = await get("/quorate/members", {
+    method: "POST",
+    headers,
+    ...(init.method === "GET" ? {} : { body }),
+    ...init,
+  });
+  return { status, body: JSON.parse(text) };
+}
+
+test.each([
+  ["nonsense", "malformed request"],
+  ["null", "an object is needed"],
+  ['{"adds": []}', '"adds" is not known'],
+  ['{"add": {}}', '"add" is a list'],
+  ['{"add": [{"peerURLs": 1}]}', "malformed request"],
+  ['{"remove": [1]}', "ids in decimal, as text"],
+  ['{"promote": ["99999999999999999999"]}', "ids in decimal, as text"],
+  ["{}", "a change names 1 to 32 members"],
+  ['{"promote": ["7"], "remove": ["7"]}', "a change names 1 to 32 members"],
+  ['{"add": [{"peerURLs": ["nonsense"]}]}', "given member URLs are invalid"],
+])("POST /quorate/members refuses %s", async (body, reason) => {
+  expect(await changeMembers(body)).toMatchObject({
+    status: 400,
+    body: { code: 3, message: expect.stringContaining(reason) },
+  });
+});
+
+test("POST /quorate/members: other methods, other content, and what the cluster refuses", async () => {
+  expect((await changeMembers("", { method: "GET" })).status).toBe(405);
+  // What a page may send without being asked.
+  const headers = { "content-type": "text/plain" };
+  expect((await changeMembers("{}", { headers })).status).toBe(415);
+  expect(await changeMembers('{"remove": ["7"], "promote": ["8"]}')).toEqual({
+    status: 404,
+    body: {
+      error: "etcdserver: member not found",
+      code: 5,
+      message: "etcdserver: member not found",
+      details: [],
+    },
+  });
+});
+
+test("quorate member change tells what was done, what was refused, and how it is called", async () => {
+  const run = async (...args: string[]) => {
+    let [out, err] = ["", ""];
+    const output = {
+      out: (piece: string) => void (out += piece),
+      err: (piece: string) => void (err += piece),
+    };
+    const code = await runCommand(["member", "change", ...args], output);
+    return { code, out, err };
+  };
+  const at = `--endpoints=${base}`;
+  const urls = "http://127.0.0.1:1,http://127.0.0.1:2";
+  const added = await run(`--add-learner=${urls}`, at);
+  expect(added).toMatchObject({ code: 0, err: "" });
+  const line = added.out.split("\n").find((each) => each.includes(urls)) ?? "";
+  expect(line).toMatch(new RegExp(`^[0-9a-f]{1,16}, , ${urls}, learner, added$`));
+  const [id = ""] = line.split(",");
+  expect(await run(`--promote=${id}`, at)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("in sync with leader"),
+  });
+  const removed = await run(`--remove=${id}`, at);
+  expect(removed).toMatchObject({ code: 0, err: "" });
+  expect(removed.out.split("\n")).toHaveLength(2);
+  expect(await run("--remove=nonsense", at)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("usage: quorate member change"),
+  });
+  expect(await run(`--remove=${id}`, "--endpoints=127.0.0.1:1")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("ECONNREFUSED"),
+  });
 });

@@ -3,9 +3,15 @@
  * ends by itself and for good, one that can't join says why, and the last of three goes on alone.
  */
 import { afterEach, describe, expect, test } from "vitest";
+import { runCommand } from "../../node-runner/commands/commands.ts";
 import { errorText, RpcError } from "../../shared/api/errors.ts";
 import { textOf, utf8 } from "../../shared/base/bytes.ts";
-import { startQuorate, type Cluster, type Member } from "../support/cluster.ts";
+import {
+  startQuorate,
+  type Cluster,
+  type ClusterOptions,
+  type Member,
+} from "../support/cluster.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { GrpcChannel } from "../support/rpc-channel.ts";
 
@@ -38,8 +44,11 @@ function clientOf(member: Member): EtcdClient {
 /** Members that are part of the cluster, as it is changed below. */
 let active: Member[] = [];
 
-async function start(members: number, env: Readonly<Record<string, string>> = {}): Promise<void> {
-  cluster = await startQuorate({ members, env });
+async function start(
+  members: number,
+  options: Pick<ClusterOptions, "env" | "flags"> = {},
+): Promise<void> {
+  cluster = await startQuorate({ members, ...options });
   active = [...cluster.members];
 }
 
@@ -86,6 +95,38 @@ async function shrink(leaving: Member): Promise<void> {
   await leaving.child.ended();
   expect(leaving.child.exitCode).toBe(0);
   expect(leaving.child.log).toContain(REMOVED);
+}
+
+/**
+ * Runs `quorate member change` until it is done: until the voters and learners have these peer URLs.
+ * An answer may come too late, and the change be made all the same.
+ */
+async function changeAtOnce(
+  args: readonly string[],
+  wanted: { readonly voters: readonly Member[]; readonly learners: readonly Member[] },
+): Promise<void> {
+  const urls = (members: readonly Member[]) => members.map(({ peerUrl }) => peerUrl).toSorted();
+  const isDone = async (): Promise<boolean> => {
+    const { members } = await clientOf(first()).memberList({ linearizable: true });
+    const of = (learners: boolean) =>
+      members.flatMap(({ isLearner, peerURLs }) => (isLearner === learners ? peerURLs : []));
+    const found = [of(false).toSorted(), of(true).toSorted()];
+    return JSON.stringify(found) === JSON.stringify([urls(wanted.voters), urls(wanted.learners)]);
+  };
+  let text = "";
+  const take = (piece: string): void => void (text += piece);
+  const change = async (): Promise<string> => {
+    text = "";
+    const endpoint = `--endpoints=${first().address}`;
+    const code = await runCommand(["member", "change", ...args, endpoint], {
+      out: take,
+      err: take,
+    });
+    return code === 0 || (await isDone()) ? "done" : text;
+  };
+  const options = { timeout: 2 * CHANGE_MILLISECONDS, interval: 200 };
+  await expect.poll(() => change().catch(String), options).toBe("done");
+  await expect.poll(() => isDone().catch(String), options).toBe(true);
 }
 
 /** Writes keys, each once, at members that are active, and notes what was acknowledged. */
@@ -185,6 +226,55 @@ test(
   },
 );
 
+test(
+  "two of three are replaced at once under load, the leader among them: nothing is lost",
+  { timeout: 120_000 },
+  async () => {
+    await start(3, { flags: ["--max-learners=2"] });
+    await expectReads();
+    const leader = await agreedLeader();
+    const ids = new Map<Member, bigint>();
+    for (const member of active) ids.set(member, await idOf(member));
+    const leads = (member: Member): boolean => ids.get(member) === leader;
+    const others = active.filter((member) => !leads(member));
+    const [staying] = others as [Member];
+    const leaving = active.filter((member) => member !== staying);
+    // Asked of a follower, which stays.
+    active = [staying, ...leaving];
+    const load = new Load();
+    try {
+      const joining = await cluster.prepareSeveral(active, 2);
+      const adding = joining.map(({ peerUrl }) => `--add-learner=${peerUrl}`);
+      await changeAtOnce(adding, { voters: active, learners: joining });
+      await Promise.all(joining.map((member) => member.start()));
+      const hex = async (member: Member): Promise<string> => (await idOf(member)).toString(16);
+      const promoting = joining.map(async (member) => `--promote=${await hex(member)}`);
+      const removing = leaving.map(async (member) => `--remove=${await hex(member)}`);
+      const steps = await Promise.all([...promoting, ...removing]);
+      active = [staying];
+      await changeAtOnce(steps, { voters: [staying, ...joining], learners: [] });
+      active = [staying, ...joining];
+      for (const member of leaving) {
+        await member.child.ended();
+        expect(member.child.exitCode).toBe(0);
+        expect(member.child.log).toContain(REMOVED);
+      }
+      await expectReads();
+      const goal = load.acknowledged.size + 50;
+      await expect
+        .poll(() => load.acknowledged.size, { timeout: CHANGE_MILLISECONDS })
+        .toBeGreaterThan(goal);
+    } finally {
+      await load.stop();
+    }
+    for (const member of active) {
+      const present = await stored(member);
+      const lost = [...load.acknowledged].filter(([key, value]) => present.get(key) !== value);
+      expect(lost).toEqual([]);
+    }
+  },
+);
+
 test("a learner is promoted; it serves only what a learner may", async () => {
   await start(1);
   await clientOf(first()).put({ key: utf8("key"), value: utf8("value") });
@@ -246,7 +336,7 @@ describe("joining is refused", () => {
   });
 
   test("without the members' secret, which is all that is asked for otherwise", async () => {
-    await start(1, { QUORATE_PEER_SECRET: "one" });
+    await start(1, { env: { QUORATE_PEER_SECRET: "one" } });
     const answer = await fetch(`${first().peerUrl}/members`);
     expect(answer.status).toBe(401);
     const joined = await grow(true);

@@ -136,11 +136,18 @@ export class Cluster {
 
   /** A member that will join `others`, once one of them was told of it by its peer URL. */
   async prepare(others: readonly Member[]): Promise<Member> {
-    const [place] = await this.#freePlaces(1);
-    if (place === undefined) throw new Error("no place");
-    const member = this.#member(place, [...others, place], "existing");
-    this.members.push(member);
+    const [member] = await this.prepareSeveral(others, 1);
+    if (member === undefined) throw new Error("no place");
     return member;
+  }
+
+  /** The same for several that are added at once: each lists the others of them, too. */
+  async prepareSeveral(others: readonly Member[], count: number): Promise<Member[]> {
+    const places = await this.#freePlaces(count);
+    const all = [...others, ...places];
+    const members = places.map((place) => this.#member(place, all, "existing"));
+    this.members.push(...members);
+    return members;
   }
 
   async #freePlaces(count: number): Promise<Place[]> {

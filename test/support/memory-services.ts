@@ -161,6 +161,7 @@ export class MemoryServices implements Services {
     memberRemove: () => Promise.reject(rpcError("unknownMethod")),
     memberUpdate: () => Promise.reject(rpcError("unknownMethod")),
     memberPromote: () => Promise.reject(rpcError("unknownMethod")),
+    memberChange: () => Promise.reject(rpcError("unknownMethod")),
     memberList: (_options, call) =>
       this.#run("memberList", call, () => ({
         header: this.header,

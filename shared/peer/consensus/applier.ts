@@ -5,14 +5,19 @@
  * of the change before anything behind it is applied.
  */
 import { assert } from "../../base/assert.ts";
+import { EMPTY } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { Entry, RaftNode } from "../../raft/types.ts";
+import { isJoint } from "../../raft/membership.ts";
+import type { ConfChange, Entry, RaftNode } from "../../raft/types.ts";
 import { CommandError, assertSpoken, commandOf } from "../../wire/command-codec.ts";
 import type { Command, MemberCommand } from "../../wire/command.ts";
 import type { ApplyResult, StateMachine } from "../state/state-machine.ts";
 import type { Confirmations } from "./confirmations.ts";
-import { changesBetween, raftChangeOf, type MemberChanges } from "./member-changes.ts";
+import { raftChangeOf, type MemberChanges } from "./member-changes.ts";
 import type { Proposals } from "./proposals.ts";
+
+/** What an entry of kind membership without a command says. */
+const LEAVE_JOINT: ConfChange = { steps: [], transition: "auto", context: EMPTY };
 
 export interface ApplierParts {
   /** What this peer can read. */
@@ -84,6 +89,7 @@ export class Applier {
   snapshotTaken(index: number): void {
     const { appliedIndex } = this.#parts.state;
     assert(index <= appliedIndex, "a snapshot is installed before raft hears of it");
+    this.#settleChanges();
     this.#tellRaft(index);
   }
 
@@ -120,9 +126,12 @@ export class Applier {
   /** Changes that came with a snapshot: raft is told of what became of them in all. */
   #takeMembersOver(): void {
     const { raft, state } = this.#parts;
-    for (const change of changesBetween(raft.status().membership, state.members.membership)) {
-      raft.applyMembership(change);
-    }
+    raft.replaceMembership(state.members.membership);
+    this.#settleChanges();
+  }
+
+  #settleChanges(): void {
+    if (!this.#parts.state.members.isJoint) this.#parts.changes.settle();
   }
 
   #apply(entries: readonly Entry[]): void {
@@ -138,10 +147,7 @@ export class Applier {
     const last = entries[entries.length - 1] as Entry;
     const lastResult = results[results.length - 1] as ApplyResult;
     if (last.kind === "membership") {
-      const command = commands[commands.length - 1];
-      assert(command !== undefined, "joint changes, which an empty entry ends, aren't proposed");
-      const change = raftChangeOf(command as MemberCommand, lastResult);
-      this.#parts.raft.applyMembership(change);
+      this.#tellOfChange(commands[commands.length - 1] as MemberCommand | undefined, lastResult);
     }
     this.#tellRaft(last.index);
     // First of all: leases must be promoted before a confirmed keepalive looks at them.
@@ -155,8 +161,19 @@ export class Applier {
     if (last.kind === "membership") {
       if (lastResult.kind === "applied") this.#parts.membersChanged();
       this.#parts.changes.applied(last, lastResult);
+      this.#settleChanges();
     }
     confirmations.appliedTo(last.index);
+  }
+
+  /** Tells raft of a change that was applied, or (no command) of the end of a joint one. */
+  #tellOfChange(command: MemberCommand | undefined, result: ApplyResult): void {
+    const { raft, state } = this.#parts;
+    const leaves = command === undefined && isJoint(raft.status().membership);
+    const ended = leaves ? LEAVE_JOINT : undefined;
+    const change = command === undefined ? ended : raftChangeOf(command, result);
+    const membership = raft.applyMembership(change);
+    assert(isJoint(membership) === state.members.isJoint, "raft and the table agree");
   }
 
   /** Throws what stops the peer when a newer version wrote the entry: it may not be skipped. */

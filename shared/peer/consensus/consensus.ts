@@ -182,6 +182,10 @@ export class Consensus {
   /** Like `propose`, for a change of the members. They go one after the other. */
   changeMembers(command: MemberCommand, owner: ProposalOwner, timeoutMilliseconds?: number): void {
     if (this.#stopped) return owner.failed(rpcError("stopped"));
+    // Not all members can read it yet.
+    if (versionNeeded(command.kind, false) > this.#state.members.version) {
+      return owner.failed(rpcError("notCapable"));
+    }
     const now = this.#host.now();
     const deadline = this.#deadline(now, timeoutMilliseconds);
     this.#changes.submit(command, owner, { now, deadline });

@@ -8,11 +8,11 @@
  */
 import { rpcError } from "../../api/errors.ts";
 import type { ErrorCode } from "../../api/errors.ts";
-import { EMPTY, type Bytes } from "../../base/bytes.ts";
-import { membersOf } from "../../raft/membership.ts";
-import type { ConfChange, Entry, Membership, NodeId } from "../../raft/types.ts";
+import type { Bytes } from "../../base/bytes.ts";
+import type { ConfChange, Entry } from "../../raft/types.ts";
 import { encodeCommand, ownSequence, proposerBytes } from "../../wire/command-codec.ts";
 import type { MemberCommand } from "../../wire/command.ts";
+import { confChangeOf, stepsOf } from "../state/member-steps.ts";
 import type { ApplyResult } from "../state/state-machine.ts";
 import type { ProposalOptions, ProposalOwner, ProposalTaker } from "./proposals.ts";
 
@@ -24,9 +24,9 @@ interface Change {
   readonly deadline: number;
   /** Raft took it then; undefined: not yet. */
   proposedAt: number | undefined;
+  /** It was applied, and is answered once the joint change that it began has ended. */
+  result: ApplyResult | undefined;
 }
-
-type Action = ConfChange["steps"][number]["action"];
 
 const RETRY_MILLISECONDS = 500;
 
@@ -51,14 +51,14 @@ export class MemberChanges {
     const request = { ...this.#own, sequence };
     const data = encodeCommand({ request, identity: undefined, command });
     const { now: startedAt, deadline } = options;
-    const change = { sequence, data, owner, startedAt, deadline, proposedAt: undefined };
-    this.#changes = [...this.#changes, change];
+    const change = { sequence, data, owner, startedAt, deadline };
+    this.#changes = [...this.#changes, { ...change, proposedAt: undefined, result: undefined }];
   }
 
   /** Proposes the first that waits, if it isn't under way. */
   flush(raft: ProposalTaker, now: number): void {
     const change = this.#changes[0];
-    if (change === undefined) return;
+    if (change === undefined || change.result !== undefined) return;
     const { proposedAt, data } = change;
     if (proposedAt !== undefined && now - proposedAt < RETRY_MILLISECONDS) return;
     if (raft.propose([{ kind: "membership", data }]) === undefined) change.proposedAt = now;
@@ -68,9 +68,15 @@ export class MemberChanges {
   applied(entry: Entry, result: ApplyResult): void {
     const sequence = ownSequence(entry.data, this.#proposer);
     const change = this.#changes.find((each) => each.sequence === sequence);
-    if (change === undefined) return;
-    this.#changes = this.#changes.filter((each) => each !== change);
-    change.owner.applied(result);
+    if (change !== undefined) change.result = result;
+  }
+
+  /** No joint change is under way: what was applied is done. */
+  settle(): void {
+    const done = this.#changes.filter((each) => each.result !== undefined);
+    if (done.length === 0) return;
+    this.#changes = this.#changes.filter((each) => each.result === undefined);
+    for (const { owner, result } of done) if (result !== undefined) owner.applied(result);
   }
 
   sweep(now: number, reason: (startedAt: number) => ErrorCode): void {
@@ -90,34 +96,8 @@ export class MemberChanges {
 
 /** What raft makes of an applied change; undefined: its members are as before. */
 export function raftChangeOf(command: MemberCommand, result: ApplyResult): ConfChange | undefined {
-  if (result.kind === "refused" || command.kind === "memberUpdate") return undefined;
-  return single(actionOf(command), String(command.member));
-}
-
-/**
- * The single changes that lead from one membership to another, neither of them joint: for raft to
- * catch up with a state that was installed whole.
- */
-export function changesBetween(from: Membership, to: Membership): ConfChange[] {
-  const wanted = new Set(membersOf(to));
-  return [
-    ...to.voters.filter((id) => !from.voters.includes(id)).map((id) => single("addVoter", id)),
-    ...to.learners
-      .filter((id) => !from.learners.includes(id))
-      .map((id) => single("addLearner", id)),
-    ...membersOf(from)
-      .filter((id) => !wanted.has(id))
-      .map((id) => single("remove", id)),
-  ];
-}
-
-function single(action: Action, id: NodeId): ConfChange {
-  return { steps: [{ action, id }], transition: "auto", context: EMPTY };
-}
-
-function actionOf(command: Exclude<MemberCommand, { kind: "memberUpdate" }>): Action {
-  if (command.kind === "memberRemove") return "remove";
-  return command.kind === "memberAdd" && command.isLearner ? "addLearner" : "addVoter";
+  const steps = result.kind === "refused" ? [] : stepsOf(command);
+  return steps.length === 0 ? undefined : confChangeOf(steps);
 }
 
 function fail(change: Change, code: ErrorCode): void {

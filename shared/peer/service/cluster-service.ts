@@ -5,16 +5,23 @@
  */
 import { errorCodeOf, rpcError, RpcError } from "../../api/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { MemberCommand } from "../../wire/command.ts";
+import { versionNeeded } from "../../wire/command-codec.ts";
+import type { MemberCommand, MemberStep } from "../../wire/command.ts";
 import type { PeerCall, PeerReply } from "../../wire/peer-call.ts";
-import type { CallContext, ClusterService, Member, MembersAnswer } from "../services.ts";
+import type {
+  CallContext,
+  ClusterService,
+  Member,
+  MembersAnswer,
+  MembersChange,
+} from "../services.ts";
 import type { ServiceContext } from "./context.ts";
 import { LeaderCalls, PATIENT } from "./leader-calls.ts";
 import type { MemberHealth } from "./member-health.ts";
 import { checkedPeerUrls, memberIdOf } from "./peer-urls.ts";
-import { checkAdd, checkPromote, checkRemove } from "./reconfig-checks.ts";
+import { checkAdd, checkPromote, checkRemove, checkSteps } from "./reconfig-checks.ts";
 
-type PromoteCall = Extract<PeerCall, { kind: "memberPromote" }>;
+type LearnerCall = Extract<PeerCall, { kind: "memberPromote" | "learnersReady" }>;
 
 export class ClusterMembers implements ClusterService {
   readonly #context: ServiceContext;
@@ -68,11 +75,9 @@ export class ClusterMembers implements ClusterService {
   }
 
   async memberPromote(id: bigint, call: CallContext): Promise<MembersAnswer> {
-    const { consensus, host } = this.#context;
-    const limit = consensus.requestMilliseconds;
-    const deadline = host.now() + Math.min(limit, call.timeoutMilliseconds ?? limit);
+    const deadline = this.#deadline(call);
     for (;;) {
-      if (consensus.leadership.leads) return this.#promoteAsLeader(id, call);
+      if (this.#context.consensus.leadership.leads) return this.#promoteAsLeader(id, call);
       const reply = await this.#leader.ask({ kind: "memberPromote", member: id }, deadline);
       if (reply?.kind === "memberPromote") {
         if (reply.refusal !== "") throw refusalOf(reply.refusal);
@@ -83,20 +88,39 @@ export class ClusterMembers implements ClusterService {
     }
   }
 
+  async memberChange(
+    change: MembersChange,
+    call: CallContext,
+  ): Promise<MembersAnswer & { added: readonly Member[] }> {
+    const steps = this.#stepsOf(change);
+    await this.#learnersReady(change.promote, call);
+    const { memberId: self, strictReconfigCheck } = this.#context.config;
+    if (strictReconfigCheck) checkSteps(this.#members, steps, { self, health: this.#health });
+    const answer = await this.#change({ kind: "memberChange", steps }, call);
+    const added = steps.flatMap((step) => {
+      if (step.kind !== "memberAdd") return [];
+      const { member: id, peerUrls, isLearner } = step;
+      return [{ id, name: "", peerUrls, clientUrls: [], isLearner }];
+    });
+    return { ...answer, added };
+  }
+
   isLearner(): boolean {
     const { state, config } = this.#context;
     return state.members.member(config.memberId)?.isLearner === true;
   }
 
-  /** Answers a member that was asked to promote a learner, and doesn't lead. */
-  async answer(call: PromoteCall): Promise<PeerReply> {
+  /** Answers a member that was asked to promote learners, and doesn't lead. */
+  async answer(call: LearnerCall): Promise<PeerReply> {
     if (!this.#context.consensus.leadership.leads) return { kind: "refused", reason: "notLeader" };
+    const { kind } = call;
     try {
-      await this.#promoteAsLeader(call.member, PATIENT);
-      return { kind: "memberPromote", refusal: "" };
+      if (kind === "learnersReady") this.#judgeLearners(call.members);
+      else await this.#promoteAsLeader(call.member, PATIENT);
+      return { kind, refusal: "" };
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      return { kind: "memberPromote", refusal: error.message };
+      return { kind, refusal: error.message };
     }
   }
 
@@ -130,15 +154,67 @@ export class ClusterMembers implements ClusterService {
   }
 
   #promoteAsLeader(id: bigint, call: CallContext): Promise<MembersAnswer> {
-    const { consensus, config } = this.#context;
-    const { progress, id: self } = consensus.raft.status();
+    this.#judgeLearners([id]);
+    if (this.#context.config.strictReconfigCheck) checkPromote(this.#members);
+    return this.#change({ kind: "memberPromote", member: id }, call);
+  }
+
+  /** As the leader; throws unless their logs are nearly as long as its own. */
+  #judgeLearners(ids: readonly bigint[]): void {
+    const { progress, id: self } = this.#context.consensus.raft.status();
     const own = progress.get(self);
     if (own === undefined) throw rpcError("notLeader");
-    const learner = progress.get(String(id));
-    if (learner === undefined) throw rpcError("memberNotFound");
-    if (learner.match < own.match * LIMITS.learnerReadyShare) throw rpcError("learnerNotReady");
-    if (config.strictReconfigCheck) checkPromote(this.#members);
-    return this.#change({ kind: "memberPromote", member: id }, call);
+    for (const id of ids) {
+      const learner = progress.get(String(id));
+      if (learner === undefined) throw rpcError("memberNotFound");
+      if (learner.match < own.match * LIMITS.learnerReadyShare) throw rpcError("learnerNotReady");
+    }
+  }
+
+  /** Asks the leader, whoever it is by then, to judge them. */
+  async #learnersReady(members: readonly bigint[], call: CallContext): Promise<void> {
+    if (members.length === 0) return;
+    const deadline = this.#deadline(call);
+    for (;;) {
+      if (this.#context.consensus.leadership.leads) return this.#judgeLearners(members);
+      const reply = await this.#leader.ask({ kind: "learnersReady", members }, deadline);
+      if (reply?.kind === "learnersReady") {
+        if (reply.refusal !== "") throw refusalOf(reply.refusal);
+        return;
+      }
+      await this.#leader.pause(deadline);
+    }
+  }
+
+  /** The steps that were asked for, as they are proposed; throws for what is no change. */
+  #stepsOf({ add, promote, remove }: MembersChange): readonly MemberStep[] {
+    const count = add.length + promote.length + remove.length;
+    const named = new Set([...promote, ...remove]);
+    if (count === 0 || count > LIMITS.memberStepsMax || named.size + add.length < count) {
+      const most = LIMITS.memberStepsMax;
+      const text = `a change names 1 to ${most} members, each of them once`;
+      throw new RpcError("invalidArgument", text);
+    }
+    // An older leader doesn't know the question below.
+    const version = versionNeeded("memberChange", false);
+    if (version > this.#context.state.members.version) throw rpcError("notCapable");
+    const { learnersMax } = this.#context.config;
+    return [
+      ...add.map(({ peerUrls, isLearner }): MemberStep => {
+        const checked = checkedPeerUrls(peerUrls);
+        if (checked === undefined) throw rpcError("memberBadUrls");
+        const member = this.#newId(checked);
+        return { kind: "memberAdd", member, peerUrls: checked, isLearner, learnersMax };
+      }),
+      ...promote.map((member): MemberStep => ({ kind: "memberPromote", member })),
+      ...remove.map((member): MemberStep => ({ kind: "memberRemove", member })),
+    ];
+  }
+
+  #deadline(call: CallContext): number {
+    const { consensus, host } = this.#context;
+    const limit = consensus.requestMilliseconds;
+    return host.now() + Math.min(limit, call.timeoutMilliseconds ?? limit);
   }
 
   /** A member that comes back to its old address in the same second is a new one all the same. */

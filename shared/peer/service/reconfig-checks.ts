@@ -4,6 +4,7 @@
  * proposal; apply doesn't know them.
  */
 import { rpcError } from "../../api/errors.ts";
+import type { MemberStep } from "../../wire/command.ts";
 import type { Member } from "../services.ts";
 import type { MemberHealth } from "./member-health.ts";
 
@@ -40,6 +41,52 @@ export function checkPromote(members: readonly Member[]): void {
   const voters = votersOf(members);
   if (startedCount(voters) + 1 < quorumOf(voters.length + 1)) {
     throw rpcError("memberNotEnoughStarted");
+  }
+}
+
+/**
+ * Before several changes at once: the old voters and those that come of it must both have a working
+ * quorum, for meanwhile both decide. One change is judged as above.
+ */
+export function checkSteps(
+  members: readonly Member[],
+  steps: readonly MemberStep[],
+  options: { readonly self: bigint; readonly health: MemberHealth },
+): void {
+  const [step] = steps;
+  if (step === undefined) return;
+  if (steps.length === 1) return checkStep(members, step, options);
+  const { health } = options;
+  const idsOf = (kind: MemberStep["kind"]): ReadonlySet<bigint> =>
+    new Set(steps.filter((each) => each.kind === kind).map(({ member }) => member));
+  const [removed, promoted] = [idsOf("memberRemove"), idsOf("memberPromote")];
+  const voters = votersOf(members);
+  const stay = voters.filter(({ id }) => !removed.has(id));
+  const added = steps.filter((each) => each.kind === "memberAdd" && !each.isLearner).length;
+  const quorum = quorumOf(stay.length + promoted.size + added);
+  // From one to two, as with a single addition.
+  const alone = voters.length === 1 && startedCount(stay) === 1;
+  const grows = alone && added === 1 && promoted.size === 0;
+  if (startedCount(stay) + promoted.size < quorum && !grows) {
+    throw rpcError("memberNotEnoughStarted");
+  }
+  const present = [...promoted].filter((id) => health.isConnected(id)).length;
+  const works = health.steadyCount(stay) + present >= quorum || grows;
+  if (health.steadyCount(voters) < quorumOf(voters.length) || !works) throw rpcError("unhealthy");
+}
+
+function checkStep(
+  members: readonly Member[],
+  step: MemberStep,
+  options: { readonly self: bigint; readonly health: MemberHealth },
+): void {
+  switch (step.kind) {
+    case "memberAdd":
+      return checkAdd(members, { isLearner: step.isLearner, health: options.health });
+    case "memberRemove":
+      return checkRemove(members, { ...options, id: step.member });
+    default:
+      return checkPromote(members);
   }
 }
 

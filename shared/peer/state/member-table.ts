@@ -5,7 +5,8 @@
  * member  8-byte id -> byte layout version 1, byte isLearner, text name, list of peer URLs, list of client URLs
  * meta    "peer.cluster" -> 8-byte cluster id "peer.term" -> 8-byte term of the last applied entry "peer.alarm."
  * byte (1 nospace, 2 corrupt), 8-byte member id -> empty "peer.version" -> the cluster's version, as text
- * "peer.removed.", 8-byte member id -> empty: ids that never come back
+ * "peer.removed.", 8-byte member id -> empty: ids that never come back "peer.joint" -> while a joint change is under
+ * way: byte layout version 1, the ids of the old voters, and of those that leave with its end (number, 8 bytes each)
  */
 import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/byte-reader.ts";
@@ -18,11 +19,13 @@ import type { MemberCommand } from "../../wire/command.ts";
 import type { Member } from "../services.ts";
 import type { Refused } from "./apply-operations.ts";
 import { refused } from "./apply-operations.ts";
+import { planSteps, stepsOf, urlsTaken } from "./member-steps.ts";
 
 const LAYOUT_VERSION = 1;
 const CLUSTER_KEY = utf8("peer.cluster");
 const TERM_KEY = utf8("peer.term");
 const VERSION_KEY = utf8("peer.version");
+const JOINT_KEY = utf8("peer.joint");
 const REMOVED_PREFIX = utf8("peer.removed.");
 const ALARM_PREFIX = utf8("peer.alarm.");
 const ALARM_BYTES = { nospace: 1, corrupt: 2 } as const;
@@ -31,6 +34,13 @@ export type AlarmKind = keyof typeof ALARM_BYTES;
 export interface Alarm {
   readonly member: bigint;
   readonly alarm: AlarmKind;
+}
+
+/** A joint change that is under way: majorities of the old and of the new voters decide together. */
+interface Joint {
+  readonly outgoing: readonly bigint[];
+  /** Members until it ends, and never again. */
+  readonly leaving: readonly bigint[];
 }
 
 const writer = new ByteWriter();
@@ -66,6 +76,22 @@ function decodeMember(key: Bytes, value: Bytes): Member {
   };
 }
 
+function encodeJoint(joint: Joint): Bytes {
+  writer.byte(LAYOUT_VERSION);
+  for (const ids of [joint.outgoing, joint.leaving]) {
+    writer.varint(ids.length);
+    for (const id of ids) writer.fixed64(id);
+  }
+  return writer.finish();
+}
+
+function decodeJoint(value: Bytes): Joint {
+  const reader = new ByteReader(value);
+  assert(reader.byte() === LAYOUT_VERSION, "a joint change's row of a newer version");
+  const ids = () => Array.from({ length: reader.varint() }, () => reader.uint64());
+  return { outgoing: ids(), leaving: ids() };
+}
+
 function alarmKey(alarm: Alarm): Bytes {
   return concatBytes(ALARM_PREFIX, Uint8Array.of(ALARM_BYTES[alarm.alarm]), idBytes(alarm.member));
 }
@@ -99,6 +125,7 @@ export function hasMembers(backend: BackendReader): boolean {
 export class MemberTable {
   #members = new Map<bigint, Member>();
   #removed = new Set<bigint>();
+  #joint: Joint | undefined;
   #alarms: readonly Alarm[] = [];
   #term = 0;
   #version = 1;
@@ -120,6 +147,8 @@ export class MemberTable {
       this.#removed.add(new ByteReader(key, REMOVED_PREFIX.length).uint64());
       return true;
     });
+    const joint = backend.get("meta", JOINT_KEY);
+    this.#joint = joint === undefined ? undefined : decodeJoint(joint);
     const alarms: Alarm[] = [];
     const end = prefixEnd(ALARM_PREFIX);
     backend.scan("meta", { start: ALARM_PREFIX, end }, (key) => {
@@ -168,15 +197,22 @@ export class MemberTable {
 
   /** The membership as raft sees it. */
   get membership(): Membership {
+    const { outgoing = [], leaving = [] } = this.#joint ?? {};
+    const stay = this.members.filter(({ id }) => !leaving.includes(id));
     const ids = (learners: boolean): NodeId[] =>
-      this.members.filter((each) => each.isLearner === learners).map((each) => String(each.id));
+      stay.filter((each) => each.isLearner === learners).map((each) => String(each.id));
     return {
       voters: ids(false),
       learners: ids(true),
-      votersOutgoing: [],
+      votersOutgoing: outgoing.map(String),
       learnersNext: [],
-      autoLeave: false,
+      autoLeave: this.isJoint,
     };
+  }
+
+  /** A joint change is under way: those that it removes are members until it ends. */
+  get isJoint(): boolean {
+    return this.#joint !== undefined;
   }
 
   // Changes, inside Backend.apply.
@@ -206,54 +242,49 @@ export class MemberTable {
    * member; whether a change is wise (are enough members there?) its proposer asked before.
    */
   change(command: MemberCommand, to: BatchWriter): Refused | undefined {
-    const { member: id } = command;
-    if (this.#removed.has(id)) return refused("memberNotFound");
-    const known = this.#members.get(id);
-    if (command.kind === "memberAdd") {
-      if (known !== undefined) return refused("memberExist");
-      return this.#add(command, to);
+    // Raft takes no other change meanwhile.
+    if (this.isJoint) return refused("unhealthy");
+    if (command.kind === "memberUpdate") return this.#update(command, to);
+    const plan = planSteps(stepsOf(command), this);
+    if (plan.kind === "refused") return plan;
+    const outgoing = plan.membership.votersOutgoing.map(BigInt);
+    for (const member of plan.changed) this.#setMember(member, to);
+    const leaving: bigint[] = [];
+    for (const { id } of plan.removed) {
+      if (outgoing.includes(id)) leaving.push(id);
+      else this.#remove(id, to);
     }
-    if (known === undefined) return refused("memberNotFound");
-    switch (command.kind) {
-      case "memberRemove":
-        return this.#remove(known, to);
-      case "memberPromote":
-        if (!known.isLearner) return refused("memberNotLearner");
-        this.#setMember({ ...known, isLearner: false }, to);
-        return undefined;
-      default:
-        if (this.#urlsTaken(command.peerUrls, id)) return refused("peerUrlExist");
-        this.#setMember({ ...known, peerUrls: command.peerUrls }, to);
-        return undefined;
-    }
+    if (outgoing.length === 0) return undefined;
+    this.#joint = { outgoing, leaving };
+    to.put("meta", JOINT_KEY, encodeJoint(this.#joint));
+    return undefined;
   }
 
-  #add(
-    { member: id, peerUrls, isLearner, learnersMax }: MemberCommand & { kind: "memberAdd" },
+  /** Ends the joint change, if one is under way. */
+  leaveJoint(to: BatchWriter): void {
+    if (this.#joint === undefined) return;
+    for (const id of this.#joint.leaving) this.#remove(id, to);
+    this.#joint = undefined;
+    to.delete("meta", JOINT_KEY);
+  }
+
+  #update(
+    { member: id, peerUrls }: MemberCommand & { kind: "memberUpdate" },
     to: BatchWriter,
   ): Refused | undefined {
-    if (this.#urlsTaken(peerUrls, undefined)) return refused("peerUrlExist");
-    const learners = this.members.filter((each) => each.isLearner).length;
-    if (isLearner && learners + 1 > learnersMax) return refused("tooManyLearners");
-    this.#setMember({ id, name: "", peerUrls, clientUrls: [], isLearner }, to);
+    const known = this.#members.get(id);
+    if (known === undefined) return refused("memberNotFound");
+    const others = this.members.filter((each) => each.id !== id);
+    if (urlsTaken(peerUrls, others)) return refused("peerUrlExist");
+    this.#setMember({ ...known, peerUrls }, to);
     return undefined;
   }
 
-  #remove(member: Member, to: BatchWriter): Refused | undefined {
-    const others = this.members.filter((each) => each.id !== member.id && !each.isLearner);
-    // A cluster without voters could never decide anything again.
-    if (others.length === 0) return refused("memberNotEnoughStarted");
-    this.#members.delete(member.id);
-    this.#removed.add(member.id);
-    to.delete("member", idBytes(member.id));
-    to.put("meta", removedKey(member.id), EMPTY);
-    return undefined;
-  }
-
-  #urlsTaken(urls: readonly string[], except: bigint | undefined): boolean {
-    return this.members.some(
-      (each) => each.id !== except && each.peerUrls.some((url) => urls.includes(url)),
-    );
+  #remove(id: bigint, to: BatchWriter): void {
+    this.#members.delete(id);
+    this.#removed.add(id);
+    to.delete("member", idBytes(id));
+    to.put("meta", removedKey(id), EMPTY);
   }
 
   setAlarm(alarm: Alarm, active: boolean, to: BatchWriter): void {

@@ -3,13 +3,17 @@
  * Object hosts read each other's. Chunks travel one by one; each is checked by itself, and the last one vouches for
  * all.
  *
- * chunk    kind byte, payload, CRC-32C of kind and payload (4 bytes, big-endian) header   kind 1: number version
- * (1), 8-byte cluster id, 8-byte index, 8-byte term, 8-byte term of the leader that sends it (0: none), then voters
- * and learners, lists of texts. The first chunk, once rows     kind 2: byte table (place in `TABLES`), then (bytes
- * key, bytes value) up to the end. Tables in order, keys in order; a table may take many chunks end      kind 3:
- * SHA-256 of all chunks before, as they were sent. The last chunk, once resume   kind 4: term of the leader, index,
- * chunks (8 bytes each): a stream that goes on behind so many chunks of a broken one begins with it. Not hashed
+ * chunk    kind byte, payload, CRC-32C of kind and payload (4 bytes, big-endian)
+ * header   kind 1: number version (1), 8-byte cluster id, 8-byte index, 8-byte term, 8-byte term of the leader that
+ *          sends it (0: none), then voters and learners, lists of texts. While a joint change is under way version 2:
+ *          the list of its old voters behind them. The first chunk, once
+ * rows     kind 2: byte table (place in `TABLES`), then (bytes key, bytes value) up to the end. Tables in order, keys
+ *          in order; a table may take many chunks
+ * end      kind 3: SHA-256 of all chunks before, as they were sent. The last chunk, once
+ * resume   kind 4: term of the leader, index, chunks (8 bytes each): a stream that goes on behind so many chunks of a
+ *          broken one begins with it. Not hashed
  */
+import { assert } from "../../base/assert.ts";
 import { ByteReader, MalformedError } from "../../base/byte-reader.ts";
 import { ByteWriter } from "../../base/byte-writer.ts";
 import type { Bytes } from "../../base/bytes.ts";
@@ -21,6 +25,8 @@ import { TABLES } from "../../backend/backend.ts";
 import type { SnapshotMark } from "../../raft/types.ts";
 
 const VERSION = 1;
+/** With the old voters: the cluster speaks version 2 then (`wire/peer-codec.ts`). */
+const JOINT_VERSION = 2;
 const HEADER = 1;
 const ROWS = 2;
 const END = 3;
@@ -62,13 +68,16 @@ function finishChunk(writer: ByteWriter): Bytes {
 
 export function encodeHeader({ clusterId, leaderTerm, mark }: SnapshotHeader): Bytes {
   const writer = new ByteWriter();
+  const { voters, learners, votersOutgoing, learnersNext } = mark.membership;
+  assert(learnersNext.length === 0, "no change makes a voter a learner");
+  const joint = votersOutgoing.length > 0;
   writer.byte(HEADER);
-  writer.varint(VERSION);
+  writer.varint(joint ? JOINT_VERSION : VERSION);
   writer.fixed64(clusterId);
   writer.fixedCount(mark.index);
   writer.fixedCount(mark.term);
   writer.fixedCount(leaderTerm);
-  for (const ids of [mark.membership.voters, mark.membership.learners]) {
+  for (const ids of joint ? [voters, learners, votersOutgoing] : [voters, learners]) {
     writer.varint(ids.length);
     for (const id of ids) writer.text(id);
   }
@@ -168,7 +177,8 @@ function readResume(reader: ByteReader): ResumePoint {
 
 function readHeader(reader: ByteReader): SnapshotHeader {
   const version = reader.varint();
-  if (version !== VERSION) throw new SnapshotError(`a snapshot of format ${version}`);
+  if (version !== VERSION && version !== JOINT_VERSION)
+    throw new SnapshotError(`a snapshot of format ${version}`);
   const clusterId = reader.uint64();
   const index = reader.fixedCount();
   const term = reader.fixedCount();
@@ -179,13 +189,10 @@ function readHeader(reader: ByteReader): SnapshotHeader {
     while (list.length < count) list.push(reader.text());
     return list;
   };
-  const membership = {
-    voters: ids(),
-    learners: ids(),
-    votersOutgoing: [],
-    learnersNext: [],
-    autoLeave: false,
-  };
+  const [voters, learners] = [ids(), ids()];
+  const votersOutgoing = version === JOINT_VERSION ? ids() : [];
+  const autoLeave = votersOutgoing.length > 0;
+  const membership = { voters, learners, votersOutgoing, learnersNext: [], autoLeave };
   if (!reader.atEnd) throw new SnapshotError("a snapshot's header goes on behind its end");
   return { clusterId, leaderTerm, mark: { index, term, membership } };
 }

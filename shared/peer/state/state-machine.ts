@@ -71,7 +71,8 @@ export class StateMachine {
 
   /**
    * Applies entries that follow the applied index without a gap. `commands[i]` is what
-   * `entries[i]` carries; undefined for a new leader's empty entry. Watchers are told once all of
+   * `entries[i]` carries; undefined for a new leader's empty entry, and for one of kind membership,
+   * which ends a joint change. Watchers are told once all of
    * it is visible. One result per entry.
    */
   apply(
@@ -90,6 +91,7 @@ export class StateMachine {
         expected += 1;
         assert(entry.index === expected, `entry ${entry.index} where ${expected} is due`);
         const command = commands[position];
+        if (command === undefined && entry.kind === "membership") this.members.leaveJoint(writer);
         const result =
           command === undefined
             ? this.#done()
@@ -154,6 +156,7 @@ export class StateMachine {
       case "memberRemove":
       case "memberPromote":
       case "memberUpdate":
+      case "memberChange":
         return this.members.change(command, writer) ?? this.#done();
       default:
         this.members.setVersion(Number(command.version), writer);

@@ -69,6 +69,21 @@ const commands: readonly Command[] = [
   { kind: "alarm", action: "activate", member: 2n ** 64n - 1n, alarm: "corrupt" },
   { kind: "memberAttributes", member: 3n, name: "ä", clientUrls: ["http://a:1", "http://b:2"] },
   { kind: "clusterVersion", version: "3.7.0" },
+  { kind: "memberRemove", member: 7n },
+  {
+    kind: "memberChange",
+    steps: [
+      {
+        kind: "memberAdd",
+        member: 4n,
+        peerUrls: ["http://a:1"],
+        isLearner: true,
+        learnersMax: 1,
+      },
+      { kind: "memberRemove", member: 3n },
+      { kind: "memberPromote", member: 2n },
+    ],
+  },
 ];
 const request = { member: 3n, incarnation: 2 ** 47, sequence: 11 };
 const identity = { client: utf8("client"), sequence: 4, floor: 900 };

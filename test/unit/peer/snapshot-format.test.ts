@@ -66,6 +66,17 @@ test("a header comes back as it was", () => {
   expect(decodeChunk(encodeHeader(header))).toEqual({ kind: "header", header });
 });
 
+test("a header in a joint change names the old voters, as version 2", () => {
+  const membership = {
+    ...simpleMembership(["1", "4"], ["3"]),
+    votersOutgoing: ["1", "22"],
+    autoLeave: true,
+  };
+  const joint = { ...header, mark: { ...header.mark, membership } };
+  expect(decodeChunk(encodeHeader(joint))).toEqual({ kind: "header", header: joint });
+  expect(hexOf(encodeHeader(joint)).slice(0, 4)).toBe("0102");
+});
+
 test("any content comes back row by row, in chunks of bounded size", () => {
   const bytes = fc.uint8Array({ minLength: 1, maxLength: 2000 });
   const row = fc.tuple(fc.constantFrom(...TABLES), bytes, fc.uint8Array({ maxLength: 100_000 }));

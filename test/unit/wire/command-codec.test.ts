@@ -102,6 +102,20 @@ describe("golden bytes (a change here breaks every log that was ever written)", 
       entry({ kind: "memberUpdate", member: 3n, peerUrls: ["http://a:1"] }, false),
       "010d000000000000000003010a687474703a2f2f613a31",
     ],
+    [
+      "memberChange",
+      entry(
+        {
+          kind: "memberChange",
+          steps: [
+            { kind: "memberRemove", member: 2n },
+            { kind: "memberPromote", member: 3n },
+          ],
+        },
+        false,
+      ),
+      "010e00020b00000000000000020c0000000000000003",
+    ],
   ];
   test.each(golden)("%s", (_name, command, hex) => {
     expect(hexOf(encodeCommand(command))).toBe(hex);

@@ -71,6 +71,8 @@ const frames: readonly PeerFrame[] = [
   { kind: "call", id: 4, call: { kind: "leaseRemaining", id: 7n } },
   { kind: "call", id: 5, call: { kind: "memberPromote", member: 2n ** 64n - 1n } },
   { kind: "call", id: 6, call: { kind: "members" } },
+  { kind: "call", id: 8, call: { kind: "learnersReady", members: [3n, 2n ** 64n - 1n] } },
+  { kind: "reply", id: 8, reply: { kind: "learnersReady", refusal: "not yet" } },
   { kind: "call", id: 9, call: { kind: "snapshotStaged", term: 2 ** 33, index: 2 ** 40 } },
   { kind: "reply", id: 9, reply: { kind: "snapshotStaged", chunks: 300 } },
   {

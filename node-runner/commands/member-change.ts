@@ -1,0 +1,133 @@
+/**
+ * `quorate member change`: adds, promotes and removes several members at once, by joint consensus.
+ * Ids are in hexadecimal, as `etcdctl member list` prints them. Exit codes: 0 done, 1 it was refused
+ * or its outcome isn't known, and standard error says which, 2 wrong usage.
+ */
+import { readFileSync } from "node:fs";
+import * as http from "node:http";
+import * as https from "node:https";
+import { parseArgs } from "node:util";
+import { MEMBER_CHANGE_PATH } from "../http/member-change.ts";
+import type { CommandOutput } from "./commands.ts";
+
+const USAGE =
+  "member change [--add=URL[,URL]]... [--add-learner=URL[,URL]]... [--promote=ID]... [--remove=ID]...\n" +
+  "       [--endpoints=URL] [--cacert=FILE] [--cert=FILE] [--key=FILE] [--insecure-skip-tls-verify]";
+
+/** Longer than a member waits: 5 s and two elections. */
+const ANSWER_MILLISECONDS = 120_000;
+
+interface Wanted {
+  readonly url: URL;
+  readonly body: string;
+  readonly tls: https.RequestOptions;
+}
+
+interface ListedMember {
+  readonly ID: string;
+  readonly name?: string;
+  readonly peerURLs?: readonly string[];
+  readonly isLearner?: boolean;
+}
+
+export async function memberChange(
+  args: readonly string[],
+  output: CommandOutput,
+): Promise<number> {
+  let wanted: Wanted;
+  try {
+    wanted = parse(args);
+  } catch (error) {
+    output.err(`${(error as Error).message}\nusage: quorate ${USAGE}\n`);
+    return 2;
+  }
+  try {
+    const { status, text } = await post(wanted);
+    const answer = JSON.parse(text) as {
+      message?: string;
+      added?: readonly ListedMember[];
+      members?: readonly ListedMember[];
+    };
+    if (status !== 200) throw new Error(answer.message ?? text);
+    const added = new Set(answer.added?.map(({ ID }) => ID));
+    for (const member of answer.members ?? []) output.out(lineOf(member, added.has(member.ID)));
+    return 0;
+  } catch (error) {
+    output.err(`quorate member change: ${(error as Error).message}\n`);
+    return 1;
+  }
+}
+
+/** Throws what is wrong with the arguments. */
+function parse(args: readonly string[]): Wanted {
+  const text = { type: "string" } as const;
+  const list = { type: "string", multiple: true, default: [] as string[] } as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      add: list,
+      "add-learner": list,
+      promote: list,
+      remove: list,
+      endpoints: { type: "string", default: "127.0.0.1:2379" },
+      cacert: text,
+      cert: text,
+      key: text,
+      "insecure-skip-tls-verify": { type: "boolean", default: false },
+    },
+  });
+  const added = (urls: readonly string[], isLearner: boolean) =>
+    urls.map((each) => ({ peerURLs: each.split(","), isLearner }));
+  const body = JSON.stringify({
+    add: [...added(values.add, false), ...added(values["add-learner"], true)],
+    promote: values.promote.map(decimalOf),
+    remove: values.remove.map(decimalOf),
+  });
+  const { endpoints, cacert, cert, key } = values;
+  if (endpoints.includes(",")) throw new Error("name a single endpoint, of any member that votes");
+  const secure = [cacert, cert, key].some((file) => file !== undefined);
+  const endpoint = endpoints.includes("://")
+    ? endpoints
+    : `${secure ? "https" : "http"}://${endpoints}`;
+  if (!URL.canParse(endpoint)) throw new Error(`--endpoints: "${endpoints}" is no URL`);
+  const tls = {
+    ...(cacert !== undefined && { ca: readFileSync(cacert) }),
+    ...(cert !== undefined && { cert: readFileSync(cert) }),
+    ...(key !== undefined && { key: readFileSync(key) }),
+    rejectUnauthorized: !values["insecure-skip-tls-verify"],
+  };
+  return { url: new URL(MEMBER_CHANGE_PATH, endpoint), body, tls };
+}
+
+function decimalOf(id: string): string {
+  if (!/^[0-9a-f]{1,16}$/i.test(id)) throw new Error(`"${id}" is no member's id in hexadecimal`);
+  return BigInt(`0x${id}`).toString();
+}
+
+/** Rejects when there is no answer: then nobody knows if the change was made. */
+function post({ url, body, tls }: Wanted): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const headers = { "content-type": "application/json" };
+    const options = { method: "POST", headers, timeout: ANSWER_MILLISECONDS };
+    const request =
+      url.protocol === "https:"
+        ? https.request(url, { ...options, ...tls })
+        : http.request(url, options);
+    request.on("timeout", () => request.destroy(new Error(`no answer from ${url.host}`)));
+    request.on("error", reject);
+    request.on("response", (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (piece: string) => (text += piece));
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+      response.on("error", reject);
+    });
+    request.end(body);
+  });
+}
+
+function lineOf({ ID, name = "", peerURLs = [], isLearner }: ListedMember, isNew: boolean): string {
+  const role = isLearner === true ? "learner" : "voter";
+  const fields = [BigInt(ID).toString(16), name, peerURLs.join(","), role];
+  return `${fields.join(", ")}${isNew ? ", added" : ""}\n`;
+}
