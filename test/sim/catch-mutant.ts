@@ -28,8 +28,12 @@ export async function catchMutant(mutant: Mutant, workers?: number): Promise<Cau
 }
 
 function* seedsOf(mutant: Mutant): Generator<SimulationOptions> {
-  const { seedsFrom = 1, seedsMax, leaseReads } = mutant;
+  const { seedsFrom = 1, seedsMax, leaseReads, jointChanges } = mutant;
   for (let seed = seedsFrom; seed < seedsFrom + seedsMax; seed += 1) {
-    yield { seed, leaseReads: leaseReads === true ? 1 : 0 };
+    yield {
+      seed,
+      leaseReads: leaseReads === true ? 1 : 0,
+      jointChanges: jointChanges === true ? 1 : 0,
+    };
   }
 }

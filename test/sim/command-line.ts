@@ -29,13 +29,14 @@ export function readCommandLine(args: readonly string[], fresh: number): Command
       locks: text,
       watchers: text,
       leaseReads: text,
+      jointChanges: text,
       strikes: text,
       quiet: { type: "boolean", default: false },
     },
   });
   if (values.mutant !== undefined) mutantNamed(values.mutant);
   const { seed, minimize, time, clients, leases, locks, watchers, strikes } = values;
-  const { leaseReads } = values;
+  const { leaseReads, jointChanges } = values;
   const first = minimize ?? seed ?? values.from;
   const run: SimulationOptions = {
     seed: first === undefined ? fresh : count(first),
@@ -45,6 +46,7 @@ export function readCommandLine(args: readonly string[], fresh: number): Command
     ...(locks !== undefined && { locks: count(locks) }),
     ...(watchers !== undefined && { watchers: count(watchers) }),
     ...(leaseReads !== undefined && { leaseReads: count(leaseReads) }),
+    ...(jointChanges !== undefined && { jointChanges: count(jointChanges) }),
     ...(strikes !== undefined && { strikes: strikes.split(",").filter(Boolean).map(count) }),
   };
   const single = seed === undefined ? "fresh" : "replay";

@@ -362,6 +362,19 @@ export const MUTANTS: readonly Mutant[] = [
     seedsMax: 150,
   },
   {
+    name: "jointChangeStays",
+    breaks: "a joint change of the members never ends",
+    edits: [
+      {
+        file: "shared/raft/proposals.ts",
+        find: "appendEntries(core, LEAVE_JOINT);",
+        replace: "if (core.id === '') appendEntries(core, LEAVE_JOINT);",
+      },
+    ],
+    jointChanges: true,
+    seedsMax: 60,
+  },
+  {
     name: "retriedWriteAppliedAgain",
     breaks: "a write that was sent again is applied again",
     edits: [

@@ -21,6 +21,8 @@ export interface Mutant {
   readonly edits: readonly Edit[];
   /** The runs read under a leader's lease: it breaks that. */
   readonly leaseReads?: true;
+  /** The runs change several members at once: it breaks that. */
+  readonly jointChanges?: true;
   /** The first seed; 1 unless told. */
   readonly seedsFrom?: number;
   /** So many seeds are enough to catch it. */

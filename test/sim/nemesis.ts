@@ -53,6 +53,8 @@ export interface NemesisParts {
   readonly cluster: SimCluster;
   /** Without them the members stay as they are. */
   readonly operators: Operators | undefined;
+  /** Several at once. */
+  readonly changesSeveral: boolean;
   /** Leaders are told to hand over. */
   readonly movesLeader: boolean;
   /** The numbers of the strikes that are done, instead of all. */
@@ -72,13 +74,14 @@ export class Nemesis {
   /** The next leader that names its successor hears nothing from then on. */
   #deafens = false;
 
-  constructor({ cluster, operators, movesLeader, only }: NemesisParts) {
+  constructor({ cluster, operators, changesSeveral, movesLeader, only }: NemesisParts) {
     this.#cluster = cluster;
     this.#prng = cluster.world.prng.fork();
     this.#only = only;
     const changes = operators === undefined ? [] : this.#memberChanges(operators);
+    const joint = operators === undefined || !changesSeveral ? [] : this.#jointChanges(operators);
     const moves = movesLeader ? this.#leaderMoves() : [];
-    this.#faults = [...this.#allFaults(), ...changes, ...moves];
+    this.#faults = [...this.#allFaults(), ...changes, ...joint, ...moves];
     cluster.sent = (message) => this.#sent(message);
     cluster.reached = (member, point) => this.#reached(member, point);
     if (this.#prng.chance(BAD_FROM_THE_START)) cluster.network.quality = anyQuality(this.#prng);
@@ -176,15 +179,17 @@ export class Nemesis {
     ];
   }
 
-  #memberChanges(operators: Operators): readonly Fault[] {
-    const { members, world } = this.#cluster;
-    const change = (run: (prng: Prng, member: SimMember) => Promise<unknown>): Fault["strike"] => {
-      return (prng, member) => {
-        run(prng, member).catch((error: unknown) => world.fail(`operator: ${String(error)}`));
-      };
+  readonly #operation = (
+    run: (prng: Prng, member: SimMember) => Promise<unknown>,
+  ): Fault["strike"] => {
+    const { world } = this.#cluster;
+    return (prng, member) => {
+      run(prng, member).catch((error: unknown) => world.fail(`operator: ${String(error)}`));
     };
-    const learner = (): SimMember | undefined =>
-      members.find(({ peer }) => peer?.services.cluster.isLearner() === true);
+  };
+
+  #memberChanges(operators: Operators): readonly Fault[] {
+    const change = this.#operation;
     return [
       { name: "grow", weight: 8, strike: change((prng) => operators.grow(prng)) },
       {
@@ -200,7 +205,7 @@ export class Nemesis {
       {
         name: "promote",
         weight: 4,
-        strike: change((prng, member) => operators.promote(prng, learner() ?? member)),
+        strike: change((prng, member) => operators.promote(prng, this.#learner() ?? member)),
       },
       {
         name: "remove",
@@ -216,6 +221,32 @@ export class Nemesis {
         name: "replace",
         weight: 6,
         strike: change((prng, member) => operators.replace(prng, member)),
+      },
+    ];
+  }
+
+  /** By joint consensus. */
+  #jointChanges(operators: Operators): readonly Fault[] {
+    const { members } = this.#cluster;
+    return [
+      {
+        name: "swap a member for a learner at once",
+        weight: 30,
+        strike: this.#operation((prng, member) => operators.swap(prng, member)),
+      },
+      {
+        name: "several changes at once",
+        weight: 25,
+        strike: this.#operation((prng, member) => {
+          const [promote, other] = [this.#learner(), prng.pick(members)];
+          const leaving = prng.chance(0.3) ? (this.#leader() ?? member) : member;
+          const remove = [leaving, ...(prng.chance(0.3) ? [other] : [])];
+          return operators.changeSeveral(prng, {
+            promote: prng.chance(0.7) ? promote : undefined,
+            remove: [...new Set(remove)].filter((each) => each !== promote),
+            add: prng.pick(["voter", "learner", undefined]),
+          });
+        }),
       },
     ];
   }
@@ -239,6 +270,11 @@ export class Nemesis {
         strike: (prng, member) => this.#answerLate(prng, member),
       },
     ];
+  }
+
+  #learner(): SimMember | undefined {
+    const { members } = this.#cluster;
+    return members.find(({ peer }) => peer?.services.cluster.isLearner() === true);
   }
 
   #moveLeader({ id }: SimMember): void {

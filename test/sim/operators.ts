@@ -20,8 +20,12 @@ type Ask<Answer> = (cluster: ClusterService) => Promise<Answer>;
 export class Operators {
   /** Changes that were answered as done. */
   changes = 0;
+  /** Of those, several steps at once. */
+  jointChanges = 0;
   readonly #cluster: SimCluster;
   #names: number;
+  /** Which member is asked for the list, counted up at each that doesn't answer. */
+  #asked = 0;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
@@ -31,8 +35,7 @@ export class Operators {
   async add(prng: Prng, options: { isLearner: boolean }): Promise<SimMember | undefined> {
     const { members } = this.#cluster;
     if (members.length >= MEMBERS_MAX) return undefined;
-    this.#names += 1;
-    const name = `m${this.#names}`;
+    const name = this.#newName();
     const added = await this.#ask(prng, `add ${name}`, (cluster) =>
       cluster.memberAdd({ ...options, peerUrls: [urlOf(name)] }, ANY_CALL),
     );
@@ -52,6 +55,49 @@ export class Operators {
     return (await this.#ask(prng, `remove ${name}`, remove)) !== undefined;
   }
 
+  /** Several at once, one of each at most: a learner's vote, a new member, the end of another. */
+  async changeSeveral(
+    prng: Prng,
+    wanted: {
+      promote: SimMember | undefined;
+      remove: readonly SimMember[];
+      add: "voter" | "learner" | undefined;
+    },
+  ): Promise<boolean> {
+    const { promote, remove, add } = wanted;
+    const room = this.#cluster.members.length < MEMBERS_MAX;
+    const name = add === undefined || !room ? undefined : this.#newName();
+    const isLearner = add === "learner";
+    for (const member of remove) member.mayLeave = true;
+    const parts = [
+      ...(name === undefined ? [] : [`add ${name}`]),
+      ...(promote === undefined ? [] : [`promote ${promote.name}`]),
+      ...remove.map((member) => `remove ${member.name}`),
+    ];
+    const change = {
+      add: name === undefined ? [] : [{ isLearner, peerUrls: [urlOf(name)] }],
+      promote: promote === undefined ? [] : [promote.id],
+      remove: remove.map(({ id }) => id),
+    };
+    const answer = await this.#ask(prng, parts.join(" and "), (cluster) =>
+      cluster.memberChange(change, ANY_CALL),
+    );
+    for (const { id, peerUrls } of answer?.added ?? []) this.#cluster.admit(id, nameOf(peerUrls));
+    if (answer !== undefined && parts.length > 1) this.jointChanges += 1;
+    return answer !== undefined;
+  }
+
+  /** Adds a learner and promotes it as soon as it is ready, at once with another one's removal. */
+  async swap(prng: Prng, leaving: SimMember): Promise<void> {
+    const added = await this.add(prng, { isLearner: true });
+    if (added === undefined) return;
+    for (let tries = 0; tries < PROMOTIONS_MAX; tries += 1) {
+      await this.#cluster.world.sleep(BETWEEN_MILLISECONDS);
+      const wanted = { promote: added, remove: [leaving], add: undefined };
+      if (await this.changeSeveral(prng, wanted)) return;
+    }
+  }
+
   /** Adds a learner and promotes it as soon as it is ready. */
   async grow(prng: Prng): Promise<void> {
     const added = await this.add(prng, { isLearner: true });
@@ -68,13 +114,20 @@ export class Operators {
 
   /**
    * The members as a linearizable list has them; those that don't run are started. Without an answer
-   * any member's own list must do for that: the quorum may wait for one that was never started.
+   * any member's own list must do for that: the quorum may wait for one that was never started. One
+   * member is asked after the other, until one answers: of those that are left, some may have been
+   * removed and never hear so, where all that they know are gone.
    */
   async settle(prng: Prng): Promise<readonly SimMember[] | undefined> {
-    const list = (linearizable: boolean): Promise<MembersAnswer | undefined> =>
-      this.#ask(prng, undefined, (cluster) => cluster.memberList({ linearizable }, ANY_CALL));
+    const { members } = this.#cluster;
+    const member = members[this.#asked % members.length] ?? prng.pick(members);
+    const list = (linearizable: boolean): Promise<MembersAnswer | undefined> => {
+      const ask: Ask<MembersAnswer> = (cluster) => cluster.memberList({ linearizable }, ANY_CALL);
+      return this.#askAt(member, undefined, ask);
+    };
     const answer = await list(true);
     if (answer !== undefined) return this.#startAll(answer);
+    this.#asked += 1;
     const older = await list(false);
     // A member of an older list may be removed by now, and hear so.
     for (const member of older === undefined ? [] : this.#startAll(older)) member.mayLeave = true;
@@ -88,14 +141,26 @@ export class Operators {
     });
   }
 
+  #newName(): string {
+    this.#names += 1;
+    return `m${this.#names}`;
+  }
+
   /** Asks any member; undefined when it refuses or doesn't answer in time. */
   #ask<Answer>(
     prng: Prng,
     change: string | undefined,
     ask: Ask<Answer>,
   ): Promise<Answer | undefined> {
-    const { world, members } = this.#cluster;
-    const member = prng.pick(members);
+    return this.#askAt(prng.pick(this.#cluster.members), change, ask);
+  }
+
+  #askAt<Answer>(
+    member: SimMember,
+    change: string | undefined,
+    ask: Ask<Answer>,
+  ): Promise<Answer | undefined> {
+    const { world } = this.#cluster;
     const { process } = member;
     return new Promise((resolve) => {
       const finish = (answer: Answer | undefined, text: string): void => {

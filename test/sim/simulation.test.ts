@@ -75,6 +75,7 @@ test(
       "refusals",
       "diskFaults",
       "leaseReads",
+      "jointChanges",
     ];
     for (const name of counted) {
       expect(sum(name), name).toBeGreaterThan(0);

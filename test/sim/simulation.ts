@@ -28,6 +28,8 @@ export interface SimulationOptions {
   readonly watchers?: number;
   /** 1: reads under a leader's lease, and leaders that are told to hand over; a quarter of the seeds. */
   readonly leaseReads?: number;
+  /** 1: members are changed, also several at once; of three eighths of the seeds. */
+  readonly jointChanges?: number;
   /** The numbers of the nemesis' strikes that are done, instead of all. */
   readonly strikes?: readonly number[];
 }
@@ -48,8 +50,13 @@ const SAFETY_MILLISECONDS = 20_000;
 const PROGRESS_MILLISECONDS = 40_000;
 /** How many of the runs change their members. */
 const MEMBER_CHANGES = 0.5;
-/** A member that left in the meantime never answers: then the list is looked at again. */
-const FINAL_TRIES_MAX = 20;
+/** Modulo 8, of the runs that change several members at once, too. */
+const JOINT_SEEDS: ReadonlySet<number> = new Set([1, 2, 4]);
+/**
+ * One that left in the meantime never answers, and others may wait for one that was added then, and
+ * has yet to be started: so the list is looked at again soon.
+ */
+const FINAL_TRIES_MAX = 3;
 const CHECK_MILLISECONDS = 20;
 const CLIENTS = 5;
 const LEASE_CLIENTS = 2;
@@ -65,6 +72,7 @@ export async function simulate(
   const { prng } = world;
   // Not drawn: what a run draws from its seed is the same with and without.
   const leaseReads = (options.leaseReads ?? Number(options.seed % 4 === 1)) > 0;
+  const changesSeveral = (options.jointChanges ?? Number(JOINT_SEEDS.has(options.seed % 8))) > 0;
   const cluster = new SimCluster(world, {
     size: prng.pick([1, 3, 3, 3, 5]),
     electionTicks: prng.pick([10, 10, 2]),
@@ -86,7 +94,8 @@ export async function simulate(
   const nemesis = new Nemesis({
     cluster,
     only,
-    operators: prng.chance(MEMBER_CHANGES) ? operators : undefined,
+    operators: prng.chance(MEMBER_CHANGES) || changesSeveral ? operators : undefined,
+    changesSeveral,
     movesLeader: leaseReads,
   });
   history.seen = (events) => leases.seen(events);
@@ -150,9 +159,10 @@ async function demandProgress(
     for (;;) {
       const members = await operators.settle(world.prng);
       if (members === undefined) continue;
-      for (const member of members) {
-        missing = `no answer from ${member.name}`;
-        await answers(member, clients);
+      const silent = await firstSilent(members, clients);
+      if (silent !== undefined) {
+        missing = `no answer from ${silent.name}`;
+        continue;
       }
       missing = "the members differ";
       const again = await operators.settle(world.prng);
@@ -168,23 +178,35 @@ async function demandProgress(
   if (!done) world.fail(`no progress after everything had healed: ${missing}`);
 }
 
-/** Tries until a write and a linearizable read have been answered. */
-async function answers(member: SimMember, clients: Clients): Promise<void> {
+async function firstSilent(
+  members: readonly SimMember[],
+  clients: Clients,
+): Promise<SimMember | undefined> {
+  for (const member of members) if (!(await answers(member, clients))) return member;
+  return undefined;
+}
+
+/** Tries until a write and a linearizable read have been answered; false: they weren't. */
+async function answers(member: SimMember, clients: Clients): Promise<boolean> {
   const key = `final/${member.name}`;
   for (let tries = 0; tries < FINAL_TRIES_MAX; tries += 1) {
     const put = await clients.ask(member, { kind: "put", key, value: "x", lease: 0n });
     const span = { key: "a", end: "z", serializable: false, atRevision: 0 };
     const read = await clients.ask(member, { kind: "range", ...span });
-    if (typeof put.outcome === "object" && typeof read.outcome === "object") return;
+    if (typeof put.outcome === "object" && typeof read.outcome === "object") return true;
     await clients.rest();
   }
+  return false;
 }
 
-/** All at one revision, with one hash; a hash that differs at one revision is a failure at once. */
+/**
+ * All at one revision, with one hash, and no joint change under way; a hash that differs at one
+ * revision is a failure at once.
+ */
 async function converged(world: World, members: readonly SimMember[]): Promise<boolean> {
   const hashes = new Map<number, { name: string; hash: number }>();
   for (const { peer, name } of members) {
-    if (peer === undefined) return false;
+    if (peer === undefined || peer.raftStatus().membership.autoLeave) return false;
     const { hashRevision, hash } = await peer.services.maintenance.hashKv(0, ANY_CALL);
     const other = hashes.get(hashRevision);
     if (other !== undefined && other.hash !== hash) {
@@ -249,6 +271,7 @@ function summary(
       locks: locks.taken,
       fenced: locks.fenced,
       memberChanges: operators.changes,
+      jointChanges: operators.jointChanges,
       removals: cluster.removals,
       snapshots: cluster.network.snapshots,
       resumed: cluster.resumed,
