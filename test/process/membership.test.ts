@@ -6,7 +6,10 @@ import { afterEach, describe, expect, test } from "vitest";
 import { runCommand } from "../../node-runner/commands/commands.ts";
 import { errorText, RpcError } from "../../shared/api/errors.ts";
 import { textOf, utf8 } from "../../shared/base/bytes.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
+import { RESUMED } from "../../shared/peer/consensus/snapshots.ts";
 import {
+  READY_TEXT,
   startQuorate,
   type Cluster,
   type ClusterOptions,
@@ -14,6 +17,15 @@ import {
 } from "../support/cluster.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { GrpcChannel } from "../support/rpc-channel.ts";
+import { TcpProxy } from "../support/tcp-proxy.ts";
+
+/** So that a chunk of a snapshot holds two of them. */
+const SNAPSHOT_VALUE_BYTES = 200 * 1024;
+const CHUNK_BYTES = 2 * SNAPSHOT_VALUE_BYTES;
+const SNAPSHOT_VALUES = 80;
+
+const CATCH_UP_MILLISECONDS = 60_000;
+const LONG = { timeout: 120_000 };
 
 /** Changes wait for connections that have lasted 5 s, and for learners that have the log. */
 const CHANGE_MILLISECONDS = 60_000;
@@ -46,7 +58,7 @@ let active: Member[] = [];
 
 async function start(
   members: number,
-  options: Pick<ClusterOptions, "env" | "flags"> = {},
+  options: Pick<ClusterOptions, "env" | "flags" | "advertised"> = {},
 ): Promise<void> {
   cluster = await startQuorate({ members, ...options });
   active = [...cluster.members];
@@ -228,7 +240,7 @@ test(
 
 test(
   "two of three are replaced at once under load, the leader among them: nothing is lost",
-  { timeout: 120_000 },
+  LONG,
   async () => {
     await start(3, { flags: ["--max-learners=2"] });
     await expectReads();
@@ -308,6 +320,47 @@ test("a removed member doesn't start again with its data; emptied and added anew
   const anew = await grow();
   const { kvs } = await clientOf(anew).range({ key: utf8("key") });
   expect(kvs).toHaveLength(1);
+});
+
+test("a snapshot goes on where its connection was cut, twice", LONG, async () => {
+  const proxies = new Map<number, TcpProxy>();
+  const advertised = async (port: number): Promise<number> => {
+    const proxy = await TcpProxy.start(`127.0.0.1:${port}`);
+    proxies.set(proxy.port, proxy);
+    return proxy.port;
+  };
+  try {
+    await start(1, { advertised });
+    // 40 chunks: each ends behind the row that fills it.
+    const value = new Uint8Array(SNAPSHOT_VALUE_BYTES).fill(7);
+    for (let count = 0; count < SNAPSHOT_VALUES; count += 1) {
+      await clientOf(first()).put({ key: utf8(`w${count}`), value });
+    }
+    const member = await cluster.prepare(active);
+    const proxy = proxies.get(Number(new URL(member.peerUrl).port));
+    // Two windows of chunks, so that the receiver has taken some of them whatever is under way.
+    proxy?.cut({ afterBytes: 2 * LIMITS.snapshotWindowChunks * CHUNK_BYTES, count: 2 });
+    await clientOf(first()).memberAdd({ peerURLs: [member.peerUrl], isLearner: true });
+    await member.launch();
+    await member.child.logged(READY_TEXT, CATCH_UP_MILLISECONDS);
+    expect(proxy?.cutsLeft).toBe(0);
+    // The sender's log tells how many chunks it needn't send again.
+    const spared = (): number[] => {
+      const lines = first()
+        .child.log.split("\n")
+        .filter((line) => line.includes(RESUMED));
+      return lines.map((line) => (JSON.parse(line) as { chunks: number }).chunks);
+    };
+    await expect
+      .poll(() => new Set(spared()).size, { timeout: CHANGE_MILLISECONDS })
+      .toBeGreaterThanOrEqual(2);
+    expect(Math.min(...spared())).toBeGreaterThan(0);
+    const all = { key: utf8("w"), rangeEnd: utf8("x"), serializable: true, countOnly: true };
+    expect((await clientOf(member).range(all)).count).toBe(BigInt(SNAPSHOT_VALUES));
+  } finally {
+    await cluster.stop();
+    for (const proxy of proxies.values()) await proxy.stop();
+  }
 });
 
 describe("joining is refused", () => {

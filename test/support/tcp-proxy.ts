@@ -1,5 +1,6 @@
 /**
  * A TCP proxy before a listener of this machine. It can go silent: connections stay, nothing passes.
+ * It can cut connections that have carried a given number of bytes.
  * Members send to each other only on connections that they dialled, so that a silent proxy before
  * one's peer port leaves it able to speak and unable to hear. And it can put a distance between the
  * two ends: bytes leave so long after they came, in order, and a new connection's first ones wait
@@ -15,6 +16,7 @@ export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #silent = false;
+  #cuts = { afterBytes: 0, count: 0 };
 
   private constructor(server: Server, delayMilliseconds: number) {
     this.#server = server;
@@ -47,6 +49,19 @@ export class TcpProxy {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /**
+   * The next `count` connections that have carried so many bytes to the listener end there; the last
+   * of these bytes may or may not have arrived.
+   */
+  cut(cuts: { readonly afterBytes: number; readonly count: number }): void {
+    this.#cuts = { ...cuts };
+  }
+
+  /** How many connections are still to be cut. */
+  get cutsLeft(): number {
+    return this.#cuts.count;
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise<void>((resolve) => {
@@ -57,6 +72,14 @@ export class TcpProxy {
   #join(client: Socket, server: Socket): void {
     client.setNoDelay();
     server.setNoDelay();
+    let carried = 0;
+    client.on("data", (chunk: Buffer) => {
+      carried += chunk.length;
+      if (this.#cuts.count === 0 || carried < this.#cuts.afterBytes || client.destroyed) return;
+      this.#cuts.count -= 1;
+      client.destroy();
+      server.destroy();
+    });
     const opened = performance.now() + 2 * this.delayMilliseconds;
     const pairs = [
       [client, server, new Way(opened)],
