@@ -52,11 +52,16 @@ class HeldPeer {
     return this.services.calls.filter((each) => each === method).length;
   }
 
-  hold(): void {
+  /** `asked` hears of each call that is held. */
+  hold(asked: () => void = () => undefined): void {
     const held = new Promise<void>((resolve) => {
       this.#release = resolve;
     });
-    this.services.fault = { before: () => held };
+    const before = (): Promise<void> => {
+      asked();
+      return held;
+    };
+    this.services.fault = { before };
   }
 
   release(): void {
@@ -127,13 +132,19 @@ describe.each<[string, StartEdge, boolean]>([
 
   test("a peer that lost some hedges in a row is asked no more at first", async () => {
     const { near, far, edge } = await open(2);
-    near.hold();
+    const order: string[] = [];
+    near.hold(() => order.push("near"));
+    far.services.fault = { before: () => void order.push("far") };
     const read = async (): Promise<string> => (await edge.fetch("/kv/who", long())).text();
     const losses = await Promise.all(Array.from({ length: LIMITS.hedgeLossesMax }, read));
     expect(new Set(losses)).toEqual(new Set(["far"]));
-    expect(await read()).toBe("far");
-    expect(near.asked("range")).toBe(LIMITS.hedgeLossesMax);
-    expect(far.asked("range")).toBe(LIMITS.hedgeLossesMax + 1);
+    expect([near.asked("range"), far.asked("range")]).toEqual([
+      LIMITS.hedgeLossesMax,
+      LIMITS.hedgeLossesMax,
+    ]);
+    order.length = 0;
+    // On a machine that stands still for a while the other may be asked, too.
+    expect([await read(), order[0]]).toEqual(["far", "far"]);
   });
 
   test("of many reads at once few are asked twice", async () => {

@@ -105,7 +105,6 @@ test("voters that are aborted over and over lose nothing that was acknowledged",
           .catch(() => {});
         await new Promise((resolve) => setTimeout(resolve, 50 + prng.below(400)));
       }
-      over.abort();
     };
     const acknowledged = new Map<string, string>();
     const writer = async (own: number): Promise<void> => {
@@ -120,7 +119,8 @@ test("voters that are aborted over and over lose nothing that was acknowledged",
         else acknowledged.delete(key);
       }
     };
-    await Promise.all([storm(), ...Array.from({ length: 4 }, (_, own) => writer(own))]);
+    const storming = storm().finally(() => over.abort());
+    await Promise.all([storming, ...Array.from({ length: 4 }, (_, own) => writer(own))]);
     await untilHealthy({ fetch: fetchAt });
     expect(acknowledged.size).toBeGreaterThan(0);
     for (const [key, value] of acknowledged) {
