@@ -192,6 +192,11 @@ export const LIMITS = {
    */
   linkUnsentBytesSlow: 4 * MIB,
   linkUnsentBytesMax: 64 * MIB,
+  /**
+   * Bytes of all links of a Durable Object that have not left, past which its watches lag: with the
+   * copies that are made on the way some thousand watchers of large values fit an isolate (128 MB).
+   */
+  durableLinksBytesMax: 8 * MIB,
 
   /** Keys of the first chunk of a RangeStream (etcd: 10); later ones approach `requestBytesMax`. */
   rangeStreamFirstKeys: 10,

@@ -34,6 +34,10 @@ export const LINK_CLOSE = { protocolError: 1002, refused: 1008, tooBig: 1009, bu
 export interface LinkPort {
   /** Takes one batch. False: it reads slowly; watch streams hold back until `LinkSession.drained`. */
   send(batch: Bytes): boolean;
+  /** So many bytes wait for the next batch. */
+  queued?(bytes: number): void;
+  /** True: no events are to be queued, until `LinkSession.drained`. */
+  isCrowded?(): boolean;
   close(code: number, reason: string): void;
   /** Runs the callback once the input that has arrived by now was handled: where batches close. */
   defer(callback: () => void): void;
@@ -317,6 +321,7 @@ class Session implements LinkSession {
             this.#queue(watchFrame(number, response));
             return !this.#full;
           },
+          isCrowded: () => this.#port.isCrowded?.() === true,
           end: (error) => {
             over = true;
             this.#streams.delete(number);
@@ -339,6 +344,7 @@ class Session implements LinkSession {
     if (!this.#open) return;
     this.#outbox.push(bytes);
     this.#outboxBytes += bytes.length;
+    this.#port.queued?.(bytes.length);
     if (this.#outboxBytes >= LIMITS.linkBatchBytes) {
       this.#flush();
     } else if (!this.#flushing) {

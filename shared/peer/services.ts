@@ -127,6 +127,11 @@ export interface WatchSink {
    * False: full. The stream holds back until `WatchStream.resume`. The response itself was taken.
    */
   send(response: WatchResponse): boolean;
+  /**
+   * Asked before events are sent. True: it has no room, and the stream holds back until
+   * `WatchStream.resume`, as if it were full. Absent: there always is.
+   */
+  isCrowded?(): boolean;
   /** The stream is over (no leader, peer stopped); nothing follows. */
   end(error: RpcError): void;
 }

@@ -35,8 +35,9 @@ export class Near {
   }
 
   /** The revision that the put made. */
-  async put(key: string): Promise<number> {
-    const { header } = await this.#client.put({ key: utf8(key), value: utf8(VALUE) });
+  async put(key: string, bytes = VALUE.length): Promise<number> {
+    const value = bytes === VALUE.length ? VALUE : "v".repeat(bytes);
+    const { header } = await this.#client.put({ key: utf8(key), value: utf8(value) });
     return Number(header?.revision);
   }
 

@@ -11,6 +11,7 @@ import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { readBody } from "../params.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { workerd } from "../workerd.ts";
+import type { LinkRoom, RoomLink } from "./link-room.ts";
 import type { ServerSocket } from "../workerd.ts";
 import type { Services } from "../../shared/peer/services.ts";
 import type { Fence } from "./fence.ts";
@@ -26,7 +27,12 @@ export interface LinkNode {
 /** How often a link that reads slowly is looked at again. */
 const SLOW_LOOK_MILLISECONDS = 50;
 
-export async function serveDurableLink(node: LinkNode, request: Request): Promise<Response> {
+/** `room`: of all links of the object. */
+export async function serveDurableLink(
+  node: LinkNode,
+  request: Request,
+  room: LinkRoom,
+): Promise<Response> {
   try {
     if (!new URL(request.url).pathname.endsWith("/link")) {
       throw new HttpError(
@@ -34,7 +40,7 @@ export async function serveDurableLink(node: LinkNode, request: Request): Promis
         "a peer in a Durable Object serves the link alone: etcd's gateway needs a Node peer",
       );
     }
-    if (request.headers.get("upgrade")?.toLowerCase() === "websocket") return upgrade(node);
+    if (request.headers.get("upgrade")?.toLowerCase() === "websocket") return upgrade(node, room);
     return await exchange(node, await readBody(request, LIMITS.frameBytesMax));
   } catch (error) {
     return problemResponse(error);
@@ -62,29 +68,32 @@ async function exchange(node: LinkNode, body: Bytes): Promise<Response> {
   }
 }
 
-function upgrade(node: LinkNode): Response {
+function upgrade(node: LinkNode, room: LinkRoom): Response {
   if (workerd.WebSocketPair === undefined) throw new HttpError(501, "no WebSockets here");
   const { 0: client, 1: server } = new workerd.WebSocketPair();
-  serveSocket(node, server);
+  serveSocket(node, server, room);
   return new Response(null, { status: 101, webSocket: client } as ResponseInit);
 }
 
 /** A link on this side of a pair of sockets, until either side closes it. */
-export function serveSocket(node: LinkNode, server: ServerSocket): void {
+export function serveSocket(node: LinkNode, server: ServerSocket, room: LinkRoom): void {
   const unsent = (): number => server.bufferedAmount ?? 0;
   server.binaryType = "arraybuffer";
   server.accept();
+  let queuedBytes = 0;
   let isFull = false;
   let isOpen = true;
   const close = (code: number, reason: string): void => {
     if (!isOpen) return;
     isOpen = false;
+    room.leave(link);
     server.close(code, reason);
     // What is delivered to its watches now goes on until its end.
     defer(() => session.closed());
   };
   const closed = (): void => {
     isOpen = false;
+    room.leave(link);
     session.closed();
   };
   const look = (): void => {
@@ -103,6 +112,7 @@ export function serveSocket(node: LinkNode, server: ServerSocket): void {
         // A socket throws at whoever sends after it was closed: that may be the one who applies.
         if (!isOpen) return false;
         node.fence.pass();
+        queuedBytes = 0;
         server.send(batch);
         if (unsent() > LIMITS.linkUnsentBytesMax) close(1013, "reads too slowly");
         if (!isFull && unsent() > LIMITS.linkUnsentBytesSlow) {
@@ -111,11 +121,25 @@ export function serveSocket(node: LinkNode, server: ServerSocket): void {
         }
         return !isFull;
       },
+      queued: (bytes) => {
+        queuedBytes += bytes;
+        room.add(bytes);
+      },
+      isCrowded: () => room.isCrowdedFor(link),
       close,
       defer,
     },
     { ...optionsOf(node), push: true },
   );
+  const link: RoomLink = {
+    unsentBytes: () => queuedBytes + unsent(),
+    // One that is full by itself is told once it has drained.
+    drained: () => {
+      if (!isFull) session.drained();
+    },
+    end: () => close(1013, "reads too slowly"),
+  };
+  room.enter(link);
   server.addEventListener("message", ({ data }) => {
     if (data instanceof ArrayBuffer) session.receive(new Uint8Array(data));
     else close(1003, "frames are binary");

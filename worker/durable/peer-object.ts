@@ -14,6 +14,7 @@ import type { CallContext } from "../../shared/peer/services.ts";
 import type { EdgeEnv } from "../config.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { serveDurableLink } from "./durable-link.ts";
+import { LinkRoom } from "./link-room.ts";
 import { hostedMembers, memberOfObject } from "./hosted-members.ts";
 import { DurableMember } from "./member.ts";
 import { startPeerNode, type PeerNode, type ServedPeer } from "./peer-node.ts";
@@ -36,6 +37,7 @@ const OPERATOR: CallContext = {
 
 export class PeerObject extends DurableObject<EdgeEnv> implements PeerStub {
   /** One of the two. */
+  readonly #room = new LinkRoom();
   readonly #voter: PeerNode | undefined;
   readonly #member: DurableMember | undefined;
 
@@ -114,7 +116,7 @@ export class PeerObject extends DurableObject<EdgeEnv> implements PeerStub {
   override async fetch(request: Request): Promise<Response> {
     try {
       if (new URL(request.url).pathname === PEER_PATH) return this.#answerMember(request);
-      return await serveDurableLink(this.#served, request);
+      return await serveDurableLink(this.#served, request, this.#room);
     } catch (error) {
       return problemResponse(error);
     }

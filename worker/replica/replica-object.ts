@@ -14,12 +14,14 @@ import { REPLICA_TIMING } from "../../shared/replica/replica-host.ts";
 import { configOf } from "../config.ts";
 import type { EdgeEnv } from "../config.ts";
 import { serveDurableLink } from "../durable/durable-link.ts";
+import { LinkRoom } from "../durable/link-room.ts";
 import { SqlBackend } from "../durable/sql-backend.ts";
 import { HttpError, problemResponse } from "../problem.ts";
 import { partsOfName, spanOf } from "./followed.ts";
 
 export class Replica extends DurableObject<EdgeEnv> {
   readonly #core: ReplicaCore;
+  readonly #room = new LinkRoom();
   #askedAt = Date.now();
   #isGuarded = false;
 
@@ -70,7 +72,7 @@ export class Replica extends DurableObject<EdgeEnv> {
       return problemResponse(new HttpError(503, "the replica copies its range: ask the peers"));
     }
     const node = { clusterId, memberId: incarnation, peer: { services }, fence: NO_FENCE };
-    return serveDurableLink(node, request);
+    return serveDurableLink(node, request, this.#room);
   }
 
   /** For operators and tests. */

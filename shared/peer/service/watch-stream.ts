@@ -164,6 +164,7 @@ export class PeerWatchStream implements WatchStream {
   }
 
   #deliver(watch: ActiveWatch, batch: WatchBatch): boolean {
+    if (!this.#full && this.#sink.isCrowded?.() === true) this.#full = true;
     if (this.#full) return false;
     watch.quiet = false;
     const { context } = this.#owner;

@@ -10,6 +10,7 @@ import { wholeRange } from "../../../../shared/mvcc/types.ts";
 import { encodeCallFrame, joinFrames } from "../../../../shared/wire/link-codec.ts";
 import { LINK_VERSION } from "../../../../shared/wire/link.ts";
 import { serveDurableLink } from "../../../../worker/durable/durable-link.ts";
+import { LinkRoom } from "../../../../worker/durable/link-room.ts";
 import { startPeerNode } from "../../../../worker/durable/peer-node.ts";
 import type { PeerNode } from "../../../../worker/durable/peer-node.ts";
 import type { Sql, SqlValue } from "../../../../worker/durable/sql.ts";
@@ -226,6 +227,7 @@ describe("a voter whose storage is full", () => {
         headers: { "content-type": "application/cbor" },
         body: Uint8Array.from(joinFrames(frames.map(encodeCallFrame))),
       }),
+      new LinkRoom(),
     );
     expect(answer.headers.get("content-type")).toBe("application/problem+json");
     expect(await answer.json()).toMatchObject({ status: 500, outcome: "unknown" });
