@@ -36,6 +36,8 @@ function run(endpoints: string, args: readonly string[], input = ""): Promise<Ou
     process_.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     process_.once("error", reject);
     process_.once("close", (code) => resolve({ code, stdout, stderr }));
+    // A command that reads nothing may have ended by then.
+    process_.stdin.on("error", () => undefined);
     process_.stdin.end(input);
   });
 }
