@@ -186,7 +186,7 @@ function introduction({ members, edgePort }: StartOptions): string {
   }
   if (members.length > 0) {
     const endpoints = members.map((member) => `127.0.0.1:${member.clientPort}`).join(",");
-    lines.push(`  ETCDCTL_API=3 etcdctl --endpoints=${endpoints} put greeting hello`);
+    lines.push(`  etcdctl --endpoints=${endpoints} put greeting hello`);
   }
   lines.push(`  npx node --input-type=module -e '${client}'`, "  npm test", "");
   return lines.join("\n");
