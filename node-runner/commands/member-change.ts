@@ -3,16 +3,16 @@
  * Ids are in hexadecimal, as `etcdctl member list` prints them. Exit codes: 0 done, 1 it was refused
  * or its outcome isn't known, and standard error says which, 2 wrong usage.
  */
-import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
 import { parseArgs } from "node:util";
 import { MEMBER_CHANGE_PATH } from "../http/member-change.ts";
 import type { CommandOutput } from "./commands.ts";
+import { ENDPOINT_FLAGS, ENDPOINT_USAGE, endpointOf } from "./endpoint-flags.ts";
 
 const USAGE =
   "member change [--add=URL[,URL]]... [--add-learner=URL[,URL]]... [--promote=ID]... [--remove=ID]...\n" +
-  "       [--endpoints=URL] [--cacert=FILE] [--cert=FILE] [--key=FILE] [--insecure-skip-tls-verify]";
+  `       ${ENDPOINT_USAGE}`;
 
 /** Longer than a member waits: 5 s and two elections. */
 const ANSWER_MILLISECONDS = 120_000;
@@ -60,7 +60,6 @@ export async function memberChange(
 
 /** Throws what is wrong with the arguments. */
 function parse(args: readonly string[]): Wanted {
-  const text = { type: "string" } as const;
   const list = { type: "string", multiple: true, default: [] as string[] } as const;
   const { values } = parseArgs({
     args: [...args],
@@ -69,11 +68,7 @@ function parse(args: readonly string[]): Wanted {
       "add-learner": list,
       promote: list,
       remove: list,
-      endpoints: { type: "string", default: "127.0.0.1:2379" },
-      cacert: text,
-      cert: text,
-      key: text,
-      "insecure-skip-tls-verify": { type: "boolean", default: false },
+      ...ENDPOINT_FLAGS,
     },
   });
   const added = (urls: readonly string[], isLearner: boolean) =>
@@ -83,19 +78,11 @@ function parse(args: readonly string[]): Wanted {
     promote: values.promote.map(decimalOf),
     remove: values.remove.map(decimalOf),
   });
-  const { endpoints, cacert, cert, key } = values;
-  if (endpoints.includes(",")) throw new Error("name a single endpoint, of any member that votes");
-  const secure = [cacert, cert, key].some((file) => file !== undefined);
-  const endpoint = endpoints.includes("://")
-    ? endpoints
-    : `${secure ? "https" : "http"}://${endpoints}`;
-  if (!URL.canParse(endpoint)) throw new Error(`--endpoints: "${endpoints}" is no URL`);
-  const tls = {
-    ...(cacert !== undefined && { ca: readFileSync(cacert) }),
-    ...(cert !== undefined && { cert: readFileSync(cert) }),
-    ...(key !== undefined && { key: readFileSync(key) }),
-    rejectUnauthorized: !values["insecure-skip-tls-verify"],
-  };
+  const { cacert, cert, key, "insecure-skip-tls-verify": insecure = false } = values;
+  const { endpoint, tls } = endpointOf(
+    { endpoints: values.endpoints, cacert, cert, key, "insecure-skip-tls-verify": insecure },
+    "name a single endpoint, of any member that votes",
+  );
   return { url: new URL(MEMBER_CHANGE_PATH, endpoint), body, tls };
 }
 

@@ -2,7 +2,6 @@
  * `quorate snapshot save|status|restore`: backups, with the flags of etcdctl and etcdutl. Exit codes:
  * 0 done, 1 it can't be done, and standard error says why, 2 wrong usage.
  */
-import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { bootstrapIdentity } from "../cluster-identity.ts";
@@ -13,12 +12,8 @@ import { restore, RestoreError } from "../snapshot/restore.ts";
 import { save, SaveError } from "../snapshot/save.ts";
 import type { SnapshotSource } from "../snapshot/snapshot-source.ts";
 import type { CommandOutput } from "./commands.ts";
+import { ENDPOINT_FLAGS, ENDPOINT_USAGE, endpointOf, UsageError } from "./endpoint-flags.ts";
 import { textTable } from "./text-table.ts";
-
-/** A flag is missing or wrong. */
-class UsageError extends Error {
-  override readonly name = "UsageError";
-}
 
 type Texts = Readonly<Record<string, string | boolean | undefined>>;
 
@@ -87,43 +82,24 @@ async function withSnapshot<Result>(
   }
 }
 
-export const SAVE_USAGE =
-  "snapshot save FILE [--endpoints=URL] [--cacert=FILE] [--cert=FILE] [--key=FILE] [--insecure-skip-tls-verify]";
+export const SAVE_USAGE = `snapshot save FILE ${ENDPOINT_USAGE}`;
 
 export function snapshotSave(args: readonly string[], output: CommandOutput): Promise<number> {
-  const text = { type: "string" } as const;
-  const flags = {
-    endpoints: { type: "string", default: "127.0.0.1:2379" },
-    cacert: text,
-    cert: text,
-    key: text,
-    "insecure-skip-tls-verify": { type: "boolean" },
-  } as const;
   return run(args, output, {
     usage: SAVE_USAGE,
-    flags,
+    flags: ENDPOINT_FLAGS,
     async body(path, values) {
-      const endpoints = textOf(values, "endpoints") ?? "";
-      if (endpoints.includes(",")) {
-        throw new UsageError("a snapshot is of one member: name a single endpoint");
-      }
-      const files = ["cacert", "cert", "key"].map((name) => textOf(values, name));
-      const secure = files.some((file) => file !== undefined);
-      const endpoint = endpoints.includes("://")
-        ? endpoints
-        : `${secure ? "https" : "http"}://${endpoints}`;
-      if (!URL.canParse(endpoint)) throw new UsageError(`--endpoints: "${endpoints}" is no URL`);
-      const [ca, cert, key] = files.map((file) => file && readFileSync(file));
-      const size = await save({
-        endpoint,
-        path,
-        tls: {
-          ...(ca && { ca }),
-          ...(cert && { cert }),
-          ...(key && { key }),
-          rejectUnauthorized: values["insecure-skip-tls-verify"] !== true,
+      const { endpoint, tls } = endpointOf(
+        {
+          endpoints: textOf(values, "endpoints") ?? "",
+          cacert: textOf(values, "cacert"),
+          cert: textOf(values, "cert"),
+          key: textOf(values, "key"),
+          "insecure-skip-tls-verify": values["insecure-skip-tls-verify"] === true,
         },
-      });
+        "a snapshot is of one member: name a single endpoint",
+      );
+      const size = await save({ endpoint, path, tls });
       output.out(`Snapshot saved at ${path} (${size} bytes)\n`);
     },
   });

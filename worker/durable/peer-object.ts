@@ -36,8 +36,8 @@ const OPERATOR: CallContext = {
 };
 
 export class PeerObject extends DurableObject<EdgeEnv> implements PeerStub {
-  /** One of the two. */
   readonly #room = new LinkRoom();
+  /** One of the two. */
   readonly #voter: PeerNode | undefined;
   readonly #member: DurableMember | undefined;
 
