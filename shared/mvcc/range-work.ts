@@ -118,7 +118,8 @@ function passesFilters(kv: KeyValue, query: RangeQuery): boolean {
   );
 }
 
-function sortKeyValues(kvs: KeyValue[], target: SortTarget, descending: boolean): void {
+/** In place, by any target. */
+export function sortKeyValues(kvs: KeyValue[], target: SortTarget, descending: boolean): void {
   const ascending = comparisonOf(target);
   kvs.sort(descending ? (a, b) => ascending(b, a) : ascending);
 }
@@ -139,7 +140,7 @@ function comparisonOf(target: SortTarget): (a: KeyValue, b: KeyValue) => number 
 }
 
 /** etcd 3.7 answers keys-only ranges from its index, which knows no lease, unless it had to sort by value. */
-function withoutValue(kv: KeyValue, target: SortTarget): KeyValue {
+export function withoutValue(kv: KeyValue, target: SortTarget): KeyValue {
   return { ...kv, value: EMPTY, lease: target === "value" ? kv.lease : 0n };
 }
 

@@ -1,6 +1,5 @@
 /** The methods of etcdserverpb.KV. */
 import { KV, type RangeRequest } from "../../api/gen/etcdserverpb/rpc_pb.js";
-import { rpcError } from "../../api/errors.ts";
 import type { KeyValue } from "../../mvcc/types.ts";
 import type { CallContext, KvService, RangeAnswer } from "../services.ts";
 import { decodePutRequest, decodeRangeRequest } from "./decode.ts";
@@ -97,22 +96,5 @@ function rangeStream(
   request: RangeRequest,
   call: CallContext,
 ): AsyncIterable<Chunk> {
-  const query = rangeOpOf(request);
-  if (query.sortOrder !== "none" || query.sortTarget !== "key") throw rpcError("rangeStreamSort");
-  if (hasRevisionFilter(query)) throw rpcError("rangeStreamFilter");
-  return kv.rangeStream(query, { serializable: request.serializable }, call);
-}
-
-function hasRevisionFilter(query: {
-  readonly minModRevision: number;
-  readonly maxModRevision: number;
-  readonly minCreateRevision: number;
-  readonly maxCreateRevision: number;
-}): boolean {
-  return (
-    query.minModRevision !== 0 ||
-    query.maxModRevision !== 0 ||
-    query.minCreateRevision !== 0 ||
-    query.maxCreateRevision !== 0
-  );
+  return kv.rangeStream(rangeOpOf(request), { serializable: request.serializable }, call);
 }

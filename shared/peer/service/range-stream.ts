@@ -2,11 +2,15 @@
  * RangeStream: a range in chunks that all see the first chunk's revision. Chunks begin with few
  * keys and grow or shrink towards the request limit; only the last one carries header, count and
  * more.
+ *
+ * As in etcd, a target without an order passes, and each chunk is sorted by it. etcd then goes on behind the key that
+ * the sorting put last, so that keys come twice or never; here each comes once, whatever the target.
  */
 import { rpcError } from "../../api/errors.ts";
 import type { Bytes } from "../../base/bytes.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { KeyValue, RangeQuery, RangeResult } from "../../mvcc/types.ts";
+import { sortKeyValues, withoutValue } from "../../mvcc/range-work.ts";
+import type { KeyValue, RangeQuery } from "../../mvcc/types.ts";
 import type { CallContext, RangeAnswer } from "../services.ts";
 import type { ServiceContext } from "./context.ts";
 import { readRange } from "./range-reader.ts";
@@ -42,29 +46,41 @@ export async function* streamRange(
     const left = query.limit > 0 ? query.limit - sent : Number.POSITIVE_INFINITY;
     const limit = Math.min(left, chunkKeys);
     const page = { ...query, key: start, limit, revision: first.revision };
-    const found: RangeResult = await readRange(page, state, host);
+    // What surely comes last is what Range answers.
+    const byKey = query.sortTarget === "key" || limit === left;
+    const read = byKey ? page : { ...page, sortTarget: "key" as const, keysOnly: false };
+    const found = await readRange(read, state, host);
     count ??= found.count;
     sent += found.kvs.length;
+    const kvs = byKey ? found.kvs : sortedChunk(found.kvs, query);
     const exhausted = !found.more || sent >= count || query.countOnly;
     if (exhausted || found.kvs.length >= left) {
       const more = query.limit > 0 && count > query.limit && !query.countOnly;
-      const last: RangeAnswer = { header: first.header, kvs: found.kvs, count, more };
-      yield { kvs: found.kvs, last };
+      const last: RangeAnswer = { header: first.header, kvs, count, more };
+      yield { kvs, last };
       return;
     }
-    yield { kvs: found.kvs, last: undefined };
+    yield { kvs, last: undefined };
     start = after((found.kvs[found.kvs.length - 1] as KeyValue).key);
     chunkKeys = nextChunkKeys(chunkKeys, found.kvs, context.config.requestBytesMax);
   }
 }
 
 function checkStreamable(query: RangeQuery): void {
-  const byKey = query.sortTarget === "key" && query.sortOrder !== "descend";
-  if (!byKey) throw rpcError("rangeStreamSort");
+  const { sortOrder, sortTarget } = query;
+  const natural = sortOrder === "none" || (sortOrder === "ascend" && sortTarget === "key");
+  if (!natural) throw rpcError("rangeStreamSort");
   const { minModRevision, maxModRevision, minCreateRevision, maxCreateRevision } = query;
   if (minModRevision + maxModRevision + minCreateRevision + maxCreateRevision !== 0) {
     throw rpcError("rangeStreamFilter");
   }
+}
+
+function sortedChunk(kvs: readonly KeyValue[], query: RangeQuery): readonly KeyValue[] {
+  const { sortTarget, keysOnly } = query;
+  const sorted = [...kvs];
+  sortKeyValues(sorted, sortTarget, false);
+  return keysOnly ? sorted.map((kv) => withoutValue(kv, sortTarget)) : sorted;
 }
 
 /** Doubles or halves, so that a chunk comes near to the request limit and stays below it. */

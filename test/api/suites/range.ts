@@ -332,9 +332,25 @@ export const rangeStream: ApiSuite = (test) => {
     await expectRefused(c.client.rangeStream(compacted).all(), "compacted");
   });
 
+  test("range stream: a target without an order is sorted by, keys in ascending order are natural", async (c) => {
+    for (const [name, value] of ["c", "b", "a"].entries()) await c.put(String(name), value);
+    for (const options of [
+      { sortTarget: By.VALUE },
+      { sortTarget: By.VALUE, keysOnly: true },
+      { sortTarget: By.VALUE, limit: 2n },
+      { sortTarget: By.KEY, sortOrder: Order.ASCEND },
+    ]) {
+      const chunks = await c.client.rangeStream({ ...c.everything, ...options }).all();
+      const { kvs, count, more } = await c.list(options);
+      expect(chunks.map((chunk) => chunk.rangeResponse)).toMatchObject([{ kvs, count, more }]);
+    }
+  });
+
   test("range stream: sort orders and revision filters are unimplemented", async (c) => {
     const sorted = { ...c.everything, sortOrder: Order.DESCEND };
     await expectRefused(c.client.rangeStream(sorted).all(), "rangeStreamSort");
+    const byVersion = { ...c.everything, sortOrder: Order.ASCEND, sortTarget: By.VERSION };
+    await expectRefused(c.client.rangeStream(byVersion).all(), "rangeStreamSort");
     const filtered = { ...c.everything, minModRevision: 1n };
     await expectRefused(c.client.rangeStream(filtered).all(), "rangeStreamFilter");
   });

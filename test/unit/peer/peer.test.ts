@@ -107,47 +107,6 @@ describe("one member", () => {
     }
   });
 
-  test("streams a range in chunks at one revision; the last one alone has count and header", async () => {
-    const { cluster, settled, clock } = await startDriven();
-    const member = cluster.member(0);
-    const count = 40;
-    for (let key = 0; key < count; key += 1) {
-      await settled(put(member, `k${String(key).padStart(2, "0")}`, "v"));
-    }
-    const query = wholeRange(utf8("k"), utf8("l"));
-    const stream = member.peer.services.kv.rangeStream(
-      query,
-      { serializable: false },
-      PATIENT_CALL,
-    );
-    const chunks: number[] = [];
-    const keys: string[] = [];
-    const lasts: unknown[] = [];
-    let over = false;
-    const pull = (async () => {
-      for await (const chunk of stream) {
-        chunks.push(chunk.kvs.length);
-        keys.push(...chunk.kvs.map((kv) => textOf(kv.key)));
-        if (chunk.last !== undefined) lasts.push(chunk.last);
-        await put(member, "k999", "not seen");
-      }
-      over = true;
-    })();
-    await clock.until(() => over);
-    await pull;
-    expect(chunks).toEqual([10, 20, 10]);
-    expect(keys).toEqual(keys.toSorted());
-    expect(lasts).toMatchObject([{ count, more: false, header: { revision: count + 1 } }]);
-    const sorted = { ...query, sortTarget: "mod" as const };
-    const refused = member.peer.services.kv.rangeStream(
-      sorted,
-      { serializable: true },
-      PATIENT_CALL,
-    );
-    const first = refused[Symbol.asyncIterator]().next();
-    expect(await settled(failure(first))).toMatchObject({ code: "rangeStreamSort" });
-  });
-
   test("the quota raises NOSPACE, which blocks until it is disarmed", async () => {
     const { cluster, settled } = await startDriven({ config: { quotaBytes: 20_000 } });
     const member = cluster.member(0);
