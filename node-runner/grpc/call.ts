@@ -70,7 +70,7 @@ export abstract class Call implements CallContext, StreamListener, MessageSink, 
     this.reader = new MessageReader(this, door.environment.messageBytesMax);
     this.#startedAt = door.environment.observer === undefined ? 0 : performance.now();
     if (head.deadline !== Infinity) this.#ticket = door.environment.deadlines.add(this);
-    door.environment.observer?.started(head.info);
+    door.environment.observer?.started(head.info, this.metadata("client-api-version"));
   }
 
   get isOver(): boolean {

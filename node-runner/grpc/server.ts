@@ -52,6 +52,7 @@ export class GrpcServer {
       for (const [name, method] of Object.entries(methods)) {
         const info: MethodInfo = { service, method: name, type: TYPES[method.kind] };
         this.#methods.set(`/${service}/${name}`, { method, info });
+        options.observer?.serves?.(info);
       }
     }
     this.#callsMax = options.callsMax ?? LIMITS.http2StreamsMax;

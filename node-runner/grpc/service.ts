@@ -93,7 +93,10 @@ export interface StreamCall<Response> extends CallContext {
 
 /** Watches calls from outside, for metrics. `handled` comes once for each `started`. */
 export interface GrpcObserver {
-  started(info: MethodInfo): void;
+  /** A method that is served: each is told once, before any call. */
+  serves?(info: MethodInfo): void;
+  /** `clientVersion`: the API version that the client says it speaks, if it does. */
+  started(info: MethodInfo, clientVersion: string | undefined): void;
   handled(info: MethodInfo, result: { code: number; seconds: number }): void;
   /** Octets of one message, without gRPC's prefix. */
   received(info: MethodInfo, bytes: number): void;

@@ -1,9 +1,11 @@
 /**
  * gRPC's counters, under the names that etcd's dashboards use. The hot path adds to plain numbers;
- * the registry reads them only when it is asked.
+ * the registry reads them only when it is asked. As in etcd each method that is served shows from the
+ * start, with zeros and for every code: who computes a rate sees the first call, too.
  */
 import { Counter, Histogram, type Registry } from "prom-client";
 import { STATUS } from "../../shared/api/errors.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
 import type { GrpcObserver, MethodInfo } from "../grpc/service.ts";
 
 /** gRPC's names of the codes, as `grpc_code` labels them: `OK`, `InvalidArgument`, ... */
@@ -18,6 +20,12 @@ interface MethodCounts {
   sent: number;
 }
 
+/** Calls by the API version that the clients said they speak. */
+type VersionCounts = Map<string, number>;
+
+/** What a client said that says nothing, and one version too many. */
+const UNKNOWN_VERSION = "unknown";
+
 export interface GrpcMetricsOptions {
   readonly registry: Registry;
   /** Also times calls (etcd: --metrics=extensive). */
@@ -30,12 +38,13 @@ export function createGrpcMetrics(options: GrpcMetricsOptions): GrpcObserver {
   const counts = new Map<MethodInfo, MethodCounts>();
   const bytes = { received: 0, sent: 0 };
   const registers = [options.registry];
-  const labels = ["grpc_type", "grpc_service", "grpc_method"];
+  const labels = ["grpc_method", "grpc_service", "grpc_type"];
 
   const of = (info: MethodInfo): MethodCounts => {
     let found = counts.get(info);
     if (found === undefined) {
-      found = { started: 0, handled: new Map(), received: 0, sent: 0 };
+      const handled = new Map(CODE_NAMES.map((_, code) => [code, 0]));
+      found = { started: 0, handled, received: 0, sent: 0 };
       counts.set(info, found);
     }
     return found;
@@ -62,17 +71,20 @@ export function createGrpcMetrics(options: GrpcMetricsOptions): GrpcObserver {
   void new Counter({
     name: "grpc_server_handled_total",
     help: "Calls that ended, by code.",
-    labelNames: [...labels, "grpc_code"],
+    labelNames: ["grpc_code", ...labels],
     registers,
     collect() {
       this.reset();
       for (const [info, each] of counts) {
         for (const [code, count] of each.handled) {
-          this.inc({ ...labelsOf(info), grpc_code: CODE_NAMES[code] ?? String(code) }, count);
+          this.inc({ grpc_code: CODE_NAMES[code] ?? String(code), ...labelsOf(info) }, count);
         }
       }
     },
   });
+  const unary: VersionCounts = new Map([[UNKNOWN_VERSION, 0]]);
+  const streams: VersionCounts = new Map([[UNKNOWN_VERSION, 0]]);
+  countClients(registers, { unary, stream: streams });
   countBytes(registers, "received", () => bytes.received);
   countBytes(registers, "sent", () => bytes.sent);
   const seconds = options.extensive
@@ -85,7 +97,11 @@ export function createGrpcMetrics(options: GrpcMetricsOptions): GrpcObserver {
     : undefined;
 
   return {
-    started: (info) => void (of(info).started += 1),
+    serves: (info) => void of(info),
+    started(info, clientVersion) {
+      of(info).started += 1;
+      countVersion(info.type === "unary" ? unary : streams, clientVersion ?? UNKNOWN_VERSION);
+    },
     handled(info, result) {
       const { handled } = of(info);
       handled.set(result.code, (handled.get(result.code) ?? 0) + 1);
@@ -103,8 +119,33 @@ export function createGrpcMetrics(options: GrpcMetricsOptions): GrpcObserver {
   };
 }
 
+/** In the order of their names, as Go's library prints them: some tools look for whole lines. */
 function labelsOf(info: MethodInfo): Record<string, string> {
-  return { grpc_type: info.type, grpc_service: info.service, grpc_method: info.method };
+  return { grpc_method: info.method, grpc_service: info.service, grpc_type: info.type };
+}
+
+function countVersion(counts: VersionCounts, version: string): void {
+  const before = counts.get(version);
+  if (before !== undefined) counts.set(version, before + 1);
+  else if (counts.size < LIMITS.clientVersionsMax) counts.set(version, 1);
+  else countVersion(counts, UNKNOWN_VERSION);
+}
+
+function countClients(registers: Registry[], byType: Record<string, VersionCounts>): void {
+  void new Counter({
+    name: "etcd_server_client_requests_total",
+    help: "Calls and streams that began, by the API version of the client.",
+    labelNames: ["client_api_version", "type"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [type, counts] of Object.entries(byType)) {
+        for (const [version, count] of counts) {
+          this.inc({ client_api_version: version, type }, count);
+        }
+      }
+    },
+  });
 }
 
 function countBytes(

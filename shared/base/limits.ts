@@ -369,6 +369,8 @@ export const LIMITS = {
    */
   http2KeepaliveSeconds: 7200,
   http2KeepaliveTimeoutSeconds: 20,
+  /** Client API versions that calls are counted by; each is a row of /metrics, and clients name them. */
+  clientVersionsMax: 32,
   /** HTTP/1.1: time for a request's headers (etcd: ReadHeaderTimeout), and between two requests. */
   http1HeadersSeconds: 300,
   http1IdleSeconds: 300,
