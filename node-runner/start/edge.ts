@@ -63,7 +63,12 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
       ],
     }),
   );
-  await worker.ready;
+  try {
+    await worker.ready;
+  } catch (error) {
+    await worker.dispose();
+    throw error;
+  }
   // Its handlers of signals end the process at once, before the members have stopped; ours stop it
   // too.
   for (const [position, signal] of SIGNALS.entries()) {

@@ -6,8 +6,8 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { onParentGone } from "../parent-pipe.ts";
-import type { RunningEdge } from "./edge.ts";
-import { MemberProcess } from "./member.ts";
+import type { EdgeOptions } from "./edge.ts";
+import { demandSameCluster } from "./kept-cluster.ts";
 import {
   OptionError,
   parseStartOptions,
@@ -16,6 +16,7 @@ import {
   type StartOptions,
 } from "./options.ts";
 import { isPortFree } from "./ports.ts";
+import { StartedProcess } from "./started-process.ts";
 
 /** By then voters that can reach each other have elected one of them many times over. */
 const ELECTION_MILLISECONDS = 60_000;
@@ -24,22 +25,30 @@ const ROOT = resolve(import.meta.dirname, "..", "..");
 
 /** Everything that runs, so that it can be stopped whatever happens in between. */
 class Running {
-  readonly members: MemberProcess[] = [];
-  edge: RunningEdge | undefined;
+  readonly #processes: StartedProcess[] = [];
   #stopping: Promise<void> | undefined;
 
   get isStopping(): boolean {
     return this.#stopping !== undefined;
   }
 
-  /** Stops all, the edge first; calling again waits for the same end. */
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
+  /** Starts one more; `again`: what a user can do once it has ended by itself. */
+  start(name: string, command: readonly string[], where: { logDir: string; again: string }) {
+    const { logDir, again } = where;
+    const started = new StartedProcess({ name, command, logDir, workingDir: ROOT });
+    this.#processes.push(started);
+    started.onExit((problem) => {
+      if (!this.isStopping) say(`quorate: ${problem}\n${again}`);
+    });
+    return started.ready;
   }
 
-  async #stop(): Promise<void> {
-    await Promise.all([this.edge?.stop(), ...this.members.map((member) => member.stop())]);
+  /** Stops all; calling again waits for the same end. */
+  stop(): Promise<void> {
+    this.#stopping ??= Promise.all(this.#processes.map((each) => each.stop())).then(
+      () => undefined,
+    );
+    return this.#stopping;
   }
 }
 
@@ -72,17 +81,17 @@ async function main(): Promise<void> {
 
 async function demandFreePorts(options: StartOptions): Promise<void> {
   const wanted = options.members.flatMap((member) => [
-    { port: member.clientPort, use: `clients of ${member.name}`, flag: "--port" },
-    { port: member.peerPort, use: `other members to reach ${member.name}`, flag: "--port" },
+    { port: member.clientPort, use: `clients of ${member.name}` },
+    { port: member.peerPort, use: `other members to reach ${member.name}` },
   ]);
-  if (options.edgePort !== undefined) {
-    wanted.push({ port: options.edgePort, use: "the edge worker", flag: "--edge-port" });
-  }
-  for (const { port, use, flag } of wanted) {
+  const { edgePort } = options;
+  if (edgePort !== undefined) wanted.push({ port: edgePort, use: "the edge worker" });
+  for (const { port, use } of wanted) {
     if (await isPortFree(port)) continue;
+    const flag = port === edgePort ? "--edge-port" : "--port";
     throw new OptionError(
       `port ${port} (for ${use}) is busy. Stop what listens there - perhaps another \`npm start\` or an etcd - ` +
-        `or choose other ports: npm start -- ${flag} P`,
+        `or choose other ports: npm start -- ${flag} P (beside another \`npm start\`: --port P --edge-port Q --data-dir DIR)`,
     );
   }
 }
@@ -90,33 +99,30 @@ async function demandFreePorts(options: StartOptions): Promise<void> {
 async function startAll(options: StartOptions, running: Running): Promise<void> {
   const dataDir = resolve(ROOT, options.dataDir);
   const logDir = join(dataDir, "log");
-  mkdirSync(logDir, { recursive: true });
-  const peers =
-    options.voters === undefined
-      ? `${options.members.length} peer(s)`
-      : `${options.voters} peer(s) in Durable Objects`;
-  say(`quorate: starting ${peers}, data in ${options.dataDir}`);
-  for (const member of options.members) {
-    const started = new MemberProcess({
-      name: member.name,
-      args: memberFlags(member, options, dataDir),
-      logFile: join(logDir, `${member.name}.log`),
-      root: ROOT,
-    });
-    running.members.push(started);
-    started.onExit((problem) => {
-      if (!running.isStopping) say(`quorate: ${problem}; the log is in ${logDir}`);
+  try {
+    mkdirSync(logDir, { recursive: true });
+    demandSameCluster(options, dataDir);
+  } catch (error) {
+    if (error instanceof OptionError) throw error;
+    throw new OptionError(`--data-dir can't be used: ${(error as Error).message}`, {
+      cause: error,
     });
   }
-  const edge =
-    options.edgePort === undefined ? undefined : startLocalEdge(options, running, options.edgePort);
+  const { members, voters, edgePort } = options;
+  const count = voters ?? members.length;
+  const peers = `${count} ${count === 1 ? "peer" : "peers"}`;
+  say(
+    `quorate: starting ${peers}${voters === undefined ? "" : " in Durable Objects"}, data in ${options.dataDir}`,
+  );
   await Promise.all([
-    edge,
-    ...running.members.map(async (member, position) => {
-      await member.ready;
-      say(
-        `quorate: ${member.name} serves on ${clientUrl(options.members[position] as MemberPorts)}`,
-      );
+    edgePort === undefined ? undefined : startEdge(options, running, { edgePort, logDir }),
+    ...members.map(async (member) => {
+      const flags = memberFlags(member, options, dataDir);
+      await running.start(member.name, [join("node-runner", "bin", "quorate.js"), ...flags], {
+        logDir,
+        again: `  to start it again, in another terminal: npx quorate ${flags.join(" ")}`,
+      });
+      say(`quorate: ${member.name} serves on ${clientUrl(member)}`);
     }),
   ]);
   if (running.isStopping) return;
@@ -124,22 +130,22 @@ async function startAll(options: StartOptions, running: Running): Promise<void> 
   say("quorate is ready");
 }
 
-async function startLocalEdge(
-  options: StartOptions,
+async function startEdge(
+  { members, voters, dataDir }: StartOptions,
   running: Running,
-  port: number,
+  { edgePort, logDir }: { edgePort: number; logDir: string },
 ): Promise<void> {
-  // Loaded only now: wrangler is large, and help or a refusal shouldn't wait for it.
-  const { startEdge } = await import("./edge.ts");
-  const { voters, members } = options;
-  running.edge = await startEdge({
-    port,
+  const options: EdgeOptions = {
+    port: edgePort,
     peers: voters === undefined ? members.map(clientUrl) : "durable",
     variables: voters === undefined ? {} : { QUORATE_VOTERS: String(voters) },
-    dataDir: join(resolve(ROOT, options.dataDir), voters === undefined ? "edge" : "serverless"),
-  });
-  if (voters !== undefined) await healthy(port, running);
-  say(`quorate: the edge worker serves on http://127.0.0.1:${port}`);
+    dataDir: join(resolve(ROOT, dataDir), voters === undefined ? "edge" : "serverless"),
+  };
+  const script = join("node-runner", "start", "edge-main.ts");
+  const again = "  to have it back: Ctrl-C, and npm start again";
+  await running.start("edge", [script, JSON.stringify(options)], { logDir, again });
+  if (voters !== undefined) await healthy(edgePort, running);
+  say(`quorate: the edge worker serves on http://127.0.0.1:${edgePort}`);
 }
 
 /** Waits until the voters in the edge have a leader. */

@@ -31,7 +31,7 @@ Usage: npm start -- [options]
   --edge-port P      port of the edge worker                     (8787)
   --no-edge          peers only
   --serverless       no peer processes: the peers are Durable Objects in the edge worker
-  --data-dir DIR     where data are kept                         (.quorate)
+  --data-dir DIR     where data and logs are kept                (.quorate)
   --help             this text
 
 Ctrl-C stops everything. Data stay, and are there at the next start.
@@ -69,6 +69,14 @@ export function parseStartOptions(args: readonly string[]): StartOptions | undef
   const edgePort = values["no-edge"]
     ? undefined
     : whole("--edge-port", values["edge-port"] ?? "8787", { min: 1, max: 65_535 });
+  const clash = members.find(({ clientPort, peerPort }) =>
+    [clientPort, peerPort].some((port) => port === edgePort),
+  );
+  if (clash !== undefined) {
+    throw new OptionError(
+      `port ${edgePort} is to serve ${clash.name} and the edge: choose another --port or --edge-port`,
+    );
+  }
   return { dataDir: values["data-dir"] ?? ".quorate", members, voters, edgePort };
 }
 

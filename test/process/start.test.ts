@@ -2,8 +2,9 @@
  * `npm start` as a new user meets it: addresses, the ready line, data that stay, a clean end, clear
  * errors.
  */
-import { createServer } from "node:net";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Child } from "../support/child.ts";
@@ -72,14 +73,32 @@ test("three peers and the edge start, a key written through the edge stays over 
   }
 });
 
-test("members die with a starter that is killed", async () => {
-  const child = await start(
-    ["--members=1", "--no-edge", `--port=${ports.client}`, `--data-dir=${dataDir}`],
-    "quorate is ready",
-  );
-  child.kill("SIGKILL");
+test("what a killed peer needs is said; all die with a starter that is killed", async () => {
+  const child = await start(clusterArgs(), "quorate is ready");
+  try {
+    const log = readFileSync(join(dataDir, "log", "peer3.log"), "utf8");
+    process.kill(Number(/"pid":(\d+)/.exec(log)?.[1]), "SIGKILL");
+    await expect.poll(() => child.log).toContain("peer3 ended (SIGKILL)");
+    expect(child.log).toContain(`npx quorate --name=peer3 --data-dir=${join(dataDir, "peer3")}`);
+  } finally {
+    child.kill("SIGKILL");
+    await child.ended();
+  }
+  for (const port of [ports.client, ports.edge]) await expect.poll(() => isFree(port)).toBe(true);
+
+  const other = await start(["--members=1", ...clusterArgs()]);
+  await other.ended();
+  expect(other.exitCode).toBe(1);
+  expect(other.log).toContain(`holds a cluster of --members 3 --port ${ports.client}`);
+});
+
+test("Ctrl-C while it starts ends what has been started", async () => {
+  const child = await start(clusterArgs(), "quorate: starting");
+  child.kill("SIGINT");
   await child.ended();
-  await expect.poll(() => isFree(ports.client)).toBe(true);
+  expect(child.exitCode).toBe(0);
+  expect(child.log).not.toContain("quorate is ready");
+  for (const port of [ports.client, ports.edge]) await expect.poll(() => isFree(port)).toBe(true);
 });
 
 test("a busy port is named, with what to do", async () => {
@@ -101,6 +120,7 @@ test.each([
   ["--members=2", 1, "use 1, 3 or 5"],
   ["--members=x", 1, "a whole number from 1 to 5"],
   ["--frob", 1, "npm start -- --help lists the options"],
+  ["--port=8786", 1, "port 8787 is to serve peer1 and the edge"],
 ])("%s ends with %i and says what is right", async (argument, code, text) => {
   const child = await start([argument]);
   await child.ended();
