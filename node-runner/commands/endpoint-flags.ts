@@ -12,9 +12,6 @@ export const ENDPOINT_FLAGS = {
   "insecure-skip-tls-verify": { type: "boolean" },
 } as const;
 
-export const ENDPOINT_USAGE =
-  "[--endpoints=URL] [--cacert=FILE] [--cert=FILE] [--key=FILE] [--insecure-skip-tls-verify]";
-
 export interface EndpointValues {
   readonly endpoints: string;
   readonly cacert: string | undefined;

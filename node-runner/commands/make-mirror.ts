@@ -10,9 +10,7 @@ import { utf8 } from "../../shared/base/bytes.ts";
 import type { CommandOutput } from "./commands.ts";
 import { GatewayClient, GatewayError } from "./gateway-client.ts";
 import { Mirror } from "./mirror.ts";
-
-const USAGE =
-  "make-mirror SOURCE DESTINATION [--prefix=P] [--dest-prefix=P] [--rev=N] [--max-txn-ops=N]";
+import { usageText } from "./usage.ts";
 
 const PROGRESS_MILLISECONDS = 2000;
 
@@ -28,7 +26,7 @@ interface Wanted {
 export async function makeMirror(args: readonly string[], output: CommandOutput): Promise<number> {
   const wanted = parse(args);
   if (typeof wanted === "string") {
-    output.err(`${wanted}\nusage: quorate ${USAGE}\n`);
+    output.err(usageText(wanted, "make-mirror"));
     return 2;
   }
   const stop = new AbortController();

@@ -8,11 +8,8 @@ import * as https from "node:https";
 import { parseArgs } from "node:util";
 import { MEMBER_CHANGE_PATH } from "../http/member-change.ts";
 import type { CommandOutput } from "./commands.ts";
-import { ENDPOINT_FLAGS, ENDPOINT_USAGE, endpointOf } from "./endpoint-flags.ts";
-
-const USAGE =
-  "member change [--add=URL[,URL]]... [--add-learner=URL[,URL]]... [--promote=ID]... [--remove=ID]...\n" +
-  `       ${ENDPOINT_USAGE}`;
+import { ENDPOINT_FLAGS, endpointOf } from "./endpoint-flags.ts";
+import { usageText } from "./usage.ts";
 
 /** Longer than a member waits: 5 s and two elections. */
 const ANSWER_MILLISECONDS = 120_000;
@@ -38,7 +35,7 @@ export async function memberChange(
   try {
     wanted = parse(args);
   } catch (error) {
-    output.err(`${(error as Error).message}\nusage: quorate ${USAGE}\n`);
+    output.err(usageText((error as Error).message, "member change"));
     return 2;
   }
   try {
@@ -71,6 +68,8 @@ function parse(args: readonly string[]): Wanted {
       ...ENDPOINT_FLAGS,
     },
   });
+  const wanted = [values.add, values["add-learner"], values.promote, values.remove];
+  if (wanted.every(({ length }) => length === 0)) throw new Error("no change is named");
   const added = (urls: readonly string[], isLearner: boolean) =>
     urls.map((each) => ({ peerURLs: each.split(","), isLearner }));
   const body = JSON.stringify({
@@ -100,8 +99,10 @@ function post({ url, body, tls }: Wanted): Promise<{ status: number; text: strin
       url.protocol === "https:"
         ? https.request(url, { ...options, ...tls })
         : http.request(url, options);
-    request.on("timeout", () => request.destroy(new Error(`no answer from ${url.host}`)));
-    request.on("error", reject);
+    request.on("timeout", () => request.destroy(new Error("it took too long")));
+    request.on("error", (cause) =>
+      reject(new Error(`no answer from ${url.host}: ${cause.message}`, { cause })),
+    );
     request.on("response", (response) => {
       let text = "";
       response.setEncoding("utf8");

@@ -12,8 +12,9 @@ import { restore, RestoreError } from "../snapshot/restore.ts";
 import { save, SaveError } from "../snapshot/save.ts";
 import type { SnapshotSource } from "../snapshot/snapshot-source.ts";
 import type { CommandOutput } from "./commands.ts";
-import { ENDPOINT_FLAGS, ENDPOINT_USAGE, endpointOf, UsageError } from "./endpoint-flags.ts";
+import { ENDPOINT_FLAGS, endpointOf, UsageError } from "./endpoint-flags.ts";
 import { textTable } from "./text-table.ts";
+import { usageText, type CommandName } from "./usage.ts";
 
 type Texts = Readonly<Record<string, string | boolean | undefined>>;
 
@@ -22,7 +23,7 @@ async function run(
   args: readonly string[],
   output: CommandOutput,
   command: {
-    readonly usage: string;
+    readonly name: CommandName;
     readonly flags: ParseArgsOptionsConfig;
     readonly body: (path: string, flags: Texts) => Promise<void>;
   },
@@ -33,7 +34,7 @@ async function run(
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {
-      output.err(`${error.message}\nusage: quorate ${command.usage}\n`);
+      output.err(usageText(error.message, command.name));
       return 2;
     }
     const isExpected = [SnapshotFileError, RestoreError, SaveError].some(
@@ -82,11 +83,9 @@ async function withSnapshot<Result>(
   }
 }
 
-export const SAVE_USAGE = `snapshot save FILE ${ENDPOINT_USAGE}`;
-
 export function snapshotSave(args: readonly string[], output: CommandOutput): Promise<number> {
   return run(args, output, {
-    usage: SAVE_USAGE,
+    name: "snapshot save",
     flags: ENDPOINT_FLAGS,
     async body(path, values) {
       const { endpoint, tls } = endpointOf(
@@ -105,12 +104,10 @@ export function snapshotSave(args: readonly string[], output: CommandOutput): Pr
   });
 }
 
-export const STATUS_USAGE = "snapshot status FILE [--write-out=simple|json|table]";
-
 export function snapshotStatus(args: readonly string[], output: CommandOutput): Promise<number> {
   const flags = { "write-out": { type: "string", short: "w", default: "simple" } } as const;
   return run(args, output, {
-    usage: STATUS_USAGE,
+    name: "snapshot status",
     flags,
     async body(path, values) {
       const form = textOf(values, "write-out") ?? "simple";
@@ -144,11 +141,6 @@ function sizeText(bytes: number): string {
   return `${shown} ${units[unit]}`;
 }
 
-export const RESTORE_USAGE =
-  "snapshot restore FILE [--data-dir=DIR] [--wal-dir=DIR] [--name=NAME] [--initial-cluster=NAME=URL,...]\n" +
-  "               [--initial-cluster-token=TOKEN] [--initial-advertise-peer-urls=URL,...]\n" +
-  "               [--skip-hash-check] [--bump-revision=N --mark-compacted]";
-
 export function snapshotRestore(args: readonly string[], output: CommandOutput): Promise<number> {
   const flags = {
     "data-dir": { type: "string" },
@@ -162,7 +154,7 @@ export function snapshotRestore(args: readonly string[], output: CommandOutput):
     "mark-compacted": { type: "boolean" },
   } as const;
   return run(args, output, {
-    usage: RESTORE_USAGE,
+    name: "snapshot restore",
     flags,
     async body(path, values) {
       const identity = identityOf(values);

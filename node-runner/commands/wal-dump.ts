@@ -15,8 +15,8 @@ import type { Finding } from "../wal/dump.ts";
 import { dumpLog } from "../wal/dump.ts";
 import type { Item } from "../wal/layout.ts";
 import type { CommandOutput } from "./commands.ts";
+import { usageText } from "./usage.ts";
 
-const USAGE = "usage: quorate wal dump DIRECTORY [--json]\n";
 /** Longer byte strings are cut in the text form. */
 const SHOWN_BYTES_MAX = 64;
 
@@ -31,7 +31,7 @@ export async function walDump(args: readonly string[], output: CommandOutput): P
   const directories = args.filter((argument) => argument !== "--json");
   const [directory] = directories;
   if (directory === undefined || directories.length > 1 || directory.startsWith("-")) {
-    output.err(USAGE);
+    output.err(usageText("one directory is needed", "wal dump"));
     return 2;
   }
   const inMember = join(directory, "member", "wal");

@@ -120,7 +120,7 @@ function readFlags(args: readonly string[], warnings: string[]): Map<string, str
     const argument = args[position] as string;
     const match = /^--?([a-zA-Z][\w-]*)(?:=([\s\S]*))?$/.exec(argument);
     if (match === null) {
-      throw new ConfigError(`"${argument}" is no flag; quorate --help lists the flags`);
+      throw new ConfigError(`"${argument}" is no flag and no command; quorate --help lists both`);
     }
     const name = match[1] as string;
     const known = FLAGS_BY_NAME.get(name);
