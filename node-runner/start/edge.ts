@@ -12,6 +12,9 @@ import { unstable_getMiniflareWorkerOptions as miniflareWorkerOptions } from "wr
 const ROOT = resolve(import.meta.dirname, "..", "..");
 const CONFIG = join(ROOT, "wrangler.toml");
 
+/** As the runtime knows the Worker. */
+export const WORKER_NAME = "edge";
+
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export interface RunningEdge {
@@ -25,6 +28,10 @@ export interface EdgeOptions {
   /** Base URLs of the peers' client ports; "durable": the Worker's own Durable Objects are the peers. */
   readonly peers: readonly string[] | "durable";
   readonly dataDir: string;
+  /** Of the config; the default is the one that belongs to `peers`. */
+  readonly environment?: string;
+  /** A module to bundle in place of the config's `main`. */
+  readonly entry?: string;
   /** Further variables of the Worker, as `worker/config.ts` names them. */
   readonly variables?: Readonly<Record<string, string>>;
 }
@@ -36,11 +43,10 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
   const ours = SIGNALS.map((signal) => process.listeners(signal));
   const { peers } = options;
   const isServerless = peers === "durable";
-  const { workerOptions, main } = miniflareWorkerOptions(
-    CONFIG,
-    isServerless ? "serverless" : undefined,
-  );
-  if (main === undefined) throw new Error(`${CONFIG} names no main`);
+  const { environment = isServerless ? "serverless" : undefined } = options;
+  const { workerOptions, main } = miniflareWorkerOptions(CONFIG, environment);
+  const entry = options.entry ?? main;
+  if (entry === undefined) throw new Error(`${CONFIG} names no main`);
   const bindings = workerOptions.bindings as Readonly<Record<string, string>>;
   const worker = new Miniflare(
     convertV4MiniflareOptions({
@@ -52,8 +58,8 @@ export async function startEdge(options: EdgeOptions): Promise<RunningEdge> {
       workers: [
         {
           ...workerOptions,
-          name: "edge",
-          modules: [{ type: "ESModule", path: "index.js", contents: await bundle(main) }],
+          name: WORKER_NAME,
+          modules: [{ type: "ESModule", path: "index.js", contents: await bundle(entry) }],
           bindings: {
             ...bindings,
             ...options.variables,

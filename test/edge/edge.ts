@@ -2,9 +2,12 @@
  * The edge as its suites see it, wherever it runs: requests go in, responses come out. Two ways to
  * start one: the Worker in local workerd, and the same app on Node.
  */
-import { request as httpRequest } from "node:http";
+
 import type { IncomingHttpHeaders } from "node:http";
-import { startEdge } from "../../node-runner/start/edge.ts";
+import { request as httpRequest } from "node:http";
+import { join } from "node:path";
+import { WORKER_NAME, startEdge } from "../../node-runner/start/edge.ts";
+import type { EdgeOptions } from "../../node-runner/start/edge.ts";
 import type { ReplicaStatus } from "../../shared/replica/replica.ts";
 import { connect } from "../../shared/client/index.ts";
 import type { Store } from "../../shared/client/index.ts";
@@ -12,6 +15,8 @@ import { createApp } from "../../worker/app.ts";
 import { checkDescribed } from "./described.ts";
 import { freePorts } from "../support/ports.ts";
 import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
+
+const EVICTABLE = join(import.meta.dirname, "..", "worker", "evictable.ts");
 
 /** The edge's variables, without its peers. */
 export type EdgeVariables = Readonly<Record<string, string>>;
@@ -35,6 +40,16 @@ const ANSWER_MILLISECONDS = 60_000;
 /** For an edge whose answers are what is tested: an election on a slow machine takes its time. */
 export const PATIENT: EdgeVariables = { QUORATE_TIMEOUT_MS: "30000" };
 
+/** For voters that elect and beat faster than those that are paid for. */
+export const FAST: EdgeVariables = { QUORATE_TICK_MS: "50" };
+
+/** While voters elect one of them the edge is not healthy; they do so within seconds. */
+export async function untilHealthy(edge: Pick<Edge, "fetch">): Promise<void> {
+  const answer = await answered(() => edge.fetch("/healthz"));
+  const text = await answer.text();
+  if (answer.status !== 200) throw new Error(`not healthy: ${text}`);
+}
+
 /** The first answer that is none of the cluster's state: calls may fail while it elects. */
 export async function answered(ask: () => Promise<Response>): Promise<Response> {
   const until = Date.now() + ANSWER_MILLISECONDS;
@@ -47,31 +62,90 @@ export async function answered(ask: () => Promise<Response>): Promise<Response> 
 }
 
 /** A Durable Object of the Worker that tests abort and ask. */
-export interface TestedObject {
+interface TestedObject {
   restart(): Promise<void>;
   status(): Promise<ReplicaStatus>;
+  hashKv(revision: number): Promise<{ hash: number }>;
 }
 
 /** The Worker that `wrangler deploy` publishes, in local workerd. */
 export const startWorkerd = async (
   peers: readonly string[],
   variables: EdgeVariables = {},
-): Promise<Edge & { replica(name: string): Promise<TestedObject> }> => {
+): Promise<Edge> => {
   const [port = 0] = await freePorts(1);
   const dataDir = makeTempDir("edge");
   const running = await startEdge({ port, peers, dataDir, variables });
   return {
     ...edgeAt(port),
-    async replica(name) {
-      const replicas = await running.runtime.getDurableObjectNamespace("REPLICA");
-      return replicas.getByName(name) as unknown as TestedObject;
-    },
     async stop() {
       await running.stop();
       removeTempDir(dataDir);
     },
   };
 };
+
+/** An edge whose objects a test strikes. Names are the objects' own. */
+export interface StruckEdge extends Edge {
+  /** What a replica tells of itself. */
+  replica(name: string): Promise<ReplicaStatus>;
+  /** The hash of a peer's data at a revision. */
+  hashKv(name: string, revision: number): Promise<number>;
+  /** Throws its memory away in the middle of whatever it does; callers see their calls fail. */
+  abort(object: Struck, name: string): Promise<void>;
+  /** Nothing of the object is pending any more, and nothing comes: only an eviction or an abort ends that. */
+  still(object: Struck, name: string): Promise<boolean>;
+  /**
+   * The platform's own eviction, once the object has nothing pending (`../worker/evictable.ts`): false when some call
+   * held it too long. This process stands still meanwhile.
+   */
+  evict(object: Struck, name: string): Promise<boolean>;
+}
+
+export type Struck = "PEER" | "REPLICA";
+
+const CLASS_OF = { PEER: "PeerObject", REPLICA: "Replica" } as const;
+
+/** The Worker with objects that can be evicted. `dataDir` is the caller's. */
+export async function startEvictable(
+  options: Pick<EdgeOptions, "peers" | "environment" | "variables" | "dataDir"> & { port?: number },
+): Promise<StruckEdge> {
+  const port = options.port ?? (await freePorts(1))[0] ?? 0;
+  const running = await startEdge({ ...options, port, entry: EVICTABLE });
+  const { runtime } = running;
+  const edge = edgeAt(port);
+  const objectAt = async (object: Struck, name: string): Promise<TestedObject> => {
+    const objects = await runtime.getDurableObjectNamespace(object);
+    return objects.getByName(name) as unknown as TestedObject;
+  };
+  const still = async (object: Struck, name: string): Promise<boolean> => {
+    const path = `/still/${object}/${encodeURIComponent(name)}`;
+    const answer = await edge.fetch(path, { method: "POST" });
+    await answer.body?.cancel();
+    return answer.status === 200;
+  };
+  return {
+    ...edge,
+    replica: async (name) => (await objectAt("REPLICA", name)).status(),
+    hashKv: async (name, revision) => (await (await objectAt("PEER", name)).hashKv(revision)).hash,
+    async abort(object, name) {
+      // It dies in the middle of the call.
+      await (await objectAt(object, name)).restart().catch(() => undefined);
+    },
+    still,
+    async evict(object, name) {
+      if (!(await still(object, name))) return false;
+      return runtime.unsafeEvictDurableObject(WORKER_NAME, CLASS_OF[object], { name }).then(
+        () => true,
+        (error: unknown) => {
+          console.log(`${name} was not evicted: ${String(error)}`);
+          return false;
+        },
+      );
+    },
+    stop: () => running.stop(),
+  };
+}
 
 /** An edge that listens on this port of this machine. */
 export function edgeAt(

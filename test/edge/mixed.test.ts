@@ -3,43 +3,35 @@
  * workerd: it joins as a learner, is promoted, its vote and its log count, and it is removed and
  * comes back as another member. One story, told in order.
  */
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createTestHarness } from "wrangler";
 import { Maintenance } from "../../shared/api/gen/etcdserverpb/rpc_pb.js";
 import { textOf, utf8 } from "../../shared/base/bytes.ts";
 import { startQuorate, type Cluster, type Member } from "../support/cluster.ts";
 import { EtcdClient } from "../support/etcd-client.ts";
 import { GrpcChannel } from "../support/rpc-channel.ts";
-import { jsonOf, problemOf } from "./edge.ts";
+import { freePorts } from "../support/ports.ts";
+import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
+import { jsonOf, problemOf, startEvictable } from "./edge.ts";
+import type { StruckEdge } from "./edge.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..");
 const SECRET = "the members' secret";
 const NAME = "edge1";
 const POLL = { timeout: 60_000, interval: 100 };
 
-/** Aborts, each with a write. */
-const ROUNDS = 4;
+/** As the Worker names its object. */
+const OBJECT = `member:${NAME}`;
+
+/** Aborts and evictions, each with a write. */
+const ROUNDS = 6;
 
 /** Nearly as much as a request may hold. */
 const LARGE = "x".repeat(1_400_000);
 
-/** What the tests call of the object. */
-interface MemberEnv {
-  readonly PEER: {
-    getByName(name: string): {
-      restart(): Promise<void>;
-      hashKv(revision: number): Promise<{ hash: number }>;
-    };
-  };
-}
-
 describe("a member in a Durable Object beside Node peers", () => {
-  process.env["WRANGLER_SEND_METRICS"] = "false";
-  const worker = { configPath: "wrangler.toml", env: "member" };
-  const harness = createTestHarness({ root: ROOT, workers: [worker] });
+  const dataDir = makeTempDir("member");
   const clients = new Map<Member, EtcdClient>();
   let cluster: Cluster;
+  let edge: StruckEdge;
   let url: string;
 
   beforeAll(async () => {
@@ -51,17 +43,19 @@ describe("a member in a Durable Object beside Node peers", () => {
     ];
     const env = { QUORATE_PEER_SECRET: SECRET };
     cluster = await startQuorate({ members: 3, env, flags });
-    url = (await harness.listen()).url.origin;
-    const vars = {
+    const [port = 0] = await freePorts(1);
+    url = `http://127.0.0.1:${port}`;
+    const variables = {
       QUORATE_MEMBERS: `${NAME}=${url}`,
       QUORATE_PEER_SECRET: SECRET,
       QUORATE_TIMEOUT_MS: "1000",
     };
-    await harness.update({ root: ROOT, workers: [{ ...worker, vars }] });
+    edge = await startEvictable({ port, peers: [], environment: "member", dataDir, variables });
   });
   afterAll(async () => {
     for (const client of clients.values()) client.close();
-    await harness.close();
+    await edge?.stop();
+    removeTempDir(dataDir);
     await cluster?.stop();
   });
 
@@ -72,10 +66,6 @@ describe("a member in a Durable Object beside Node peers", () => {
     clients.set(member, client);
     return client;
   }
-  const fetchAt = (path: string, init: RequestInit = {}): Promise<Response> =>
-    fetch(url + path, { signal: AbortSignal.timeout(60_000), ...init });
-  const object = async () =>
-    (await harness.getWorker<MemberEnv>().getEnv()).PEER.getByName(`member:${NAME}`);
 
   /** Until it was acknowledged: an election may be under way. */
   async function put(position: number, key: string, value: string): Promise<void> {
@@ -95,14 +85,14 @@ describe("a member in a Durable Object beside Node peers", () => {
   }
   /** A read that the object answers: the status and the text. */
   async function own(key: string, consistency: string): Promise<string> {
-    const answer = await fetchAt(`/kv/${key}?consistency=${consistency}`);
+    const answer = await edge.fetch(`/kv/${key}?consistency=${consistency}`);
     return `${answer.status} ${await answer.text()}`;
   }
   const ownCopy = (key: string) => () => own(key, "serializable");
   /** What it tells its operator. */
   async function state() {
     const headers = { authorization: `Bearer ${SECRET}` };
-    return jsonOf<{ running: boolean; reason?: string }>(await fetchAt("/raft", { headers }));
+    return jsonOf<{ running: boolean; reason?: string }>(await edge.fetch("/raft", { headers }));
   }
   /** The object as a member, as a Node peer has it. */
   async function listed(position = 0) {
@@ -140,7 +130,7 @@ describe("a member in a Durable Object beside Node peers", () => {
       };
       await expect.poll(hash, POLL).toBeGreaterThan(0);
     }
-    const ownHash = async () => (await (await object()).hashKv(Number(revision))).hash;
+    const ownHash = () => edge.hashKv(OBJECT, Number(revision));
     await expect.poll(ownHash, POLL).toBe([...hashes][0]);
     expect(hashes.size).toBe(1);
   }
@@ -148,9 +138,9 @@ describe("a member in a Durable Object beside Node peers", () => {
   test("before anybody added it, it says so, to those who know the secret", async () => {
     const { running, reason } = await state();
     expect([running, reason]).toEqual([false, expect.stringContaining("member add")]);
-    await problemOf(await fetchAt("/raft"), 401);
+    await problemOf(await edge.fetch("/raft"), 401);
     const headers = { authorization: `Bearer ${SECRET}`, origin: url };
-    await problemOf(await fetchAt("/raft", { headers }), 403);
+    await problemOf(await edge.fetch("/raft", { headers }), 403);
   });
 
   test("a learner catches up by a snapshot, then by the log", async () => {
@@ -181,7 +171,7 @@ describe("a member in a Durable Object beside Node peers", () => {
     );
     await expect.poll(() => own("late", "linearizable"), POLL).toBe("200 by the log");
     const written = async () =>
-      (await fetchAt("/kv/by-the-edge", { method: "PUT", body: "yes" })).status;
+      (await edge.fetch("/kv/by-the-edge", { method: "PUT", body: "yes" })).status;
     await expect.poll(written, POLL).toBe(200);
     await expectValue(2, "by-the-edge", "yes");
   });
@@ -193,15 +183,16 @@ describe("a member in a Durable Object beside Node peers", () => {
     await put(0, "without-m2", "1");
   });
 
-  test("aborted over and over, it keeps what it acknowledged, and hands it on", async () => {
+  test("aborted and evicted over and over, it keeps what it acknowledged, and hands it on", async () => {
     // Only it and m1 are there: each acknowledged write stands on its storage.
+    let evictions = 0;
     for (let round = 0; round < ROUNDS; round += 1) {
-      const [restarted] = await Promise.allSettled([
-        (await object()).restart(),
-        put(0, `storm/${round}`, `${round}`),
-      ]);
-      expect(restarted.status).toBe("rejected");
+      const written = put(0, `storm/${round}`, `${round}`);
+      if (round % 2 === 0) await edge.abort("PEER", OBJECT);
+      else if (await edge.evict("PEER", OBJECT)) evictions += 1;
+      await written;
     }
+    expect(evictions).toBeGreaterThan(0);
     // Now m1 goes, too, and m2 comes back without all that: what it gets is from the object.
     await nodeAt(0).kill();
     await nodeAt(1).start();

@@ -1,6 +1,6 @@
 /**
  * Replicas in workerd, before real peers: the edge's suites with every key followed, hundreds of watchers from one
- * watch of the peers, storms of aborts, a compaction that a replica slept through, and permissions. The
+ * watch of the peers, storms of aborts and evictions, a compaction that a replica slept through, and permissions. The
  * controls read from a replica whose feed is late what a linearizable read must not say.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,11 +12,12 @@ import type { ObservedEvent, ObservedKv } from "../sim/history.ts";
 import { checkLinearizable } from "../sim/linearizability.ts";
 import { startQuorate } from "../support/cluster.ts";
 import type { Cluster } from "../support/cluster.ts";
+import { makeTempDir, removeTempDir } from "../support/temp-dir.ts";
 import { makeKey, secondsFromNow } from "../support/tokens.ts";
 import { consistencySuite } from "./consistency-suite.ts";
 import { takeHistory } from "./edge-history.ts";
-import { PATIENT, answered, jsonOf, problemOf, startWorkerd } from "./edge.ts";
-import type { Edge } from "./edge.ts";
+import { PATIENT, answered, jsonOf, problemOf, startEvictable, startWorkerd } from "./edge.ts";
+import type { Edge, StruckEdge } from "./edge.ts";
 import { EventSourceReader } from "./event-source.ts";
 import type { SentEvent } from "./event-source.ts";
 import { FakeCluster } from "./fake-cluster.ts";
@@ -154,21 +155,23 @@ const SECRET = "between edge and peers";
 /** Local workerd gives requests a place in North America, and so a replica there. */
 const replicaOf = (range: string): string => `replica:quorate:enam:${range}`;
 
-describe("replicas that are aborted", () => {
+describe("replicas that are aborted and evicted", () => {
+  const dataDir = makeTempDir("struck");
   let cluster: Cluster;
-  let running: Awaited<ReturnType<typeof startWorkerd>> | undefined;
+  let running: StruckEdge | undefined;
   let edge: Pick<Edge, "fetch">;
   let tokenOf: (claims: object) => Promise<string>;
   beforeAll(async () => {
     cluster = await startQuorate({ members: 3, env: { QUORATE_SECRET: SECRET } });
     const key = await makeKey("ES256", "k1");
     tokenOf = (quorate) => key.sign({ sub: "caller", exp: secondsFromNow(600), quorate });
-    const started = await startWorkerd(urlsOf(cluster), {
+    const variables = {
       QUORATE_SECRET: SECRET,
       QUORATE_JWT_KEYS: JSON.stringify({ keys: [key.jwk] }),
       QUORATE_REPLICAS: "h/, c/ ,p%2F",
       QUORATE_TIMEOUT_MS: "8000",
-    });
+    };
+    const started = await startEvictable({ peers: urlsOf(cluster), dataDir, variables });
     running = started;
     edge = {
       fetch: (path, init = {}) => {
@@ -180,16 +183,15 @@ describe("replicas that are aborted", () => {
   });
   afterAll(async () => {
     await running?.stop();
+    removeTempDir(dataDir);
     await cluster?.stop();
   });
 
-  /** It dies in the middle of the call. */
-  const restart = async (range: string): Promise<void> => {
-    const replica = await running?.replica(replicaOf(range));
-    await replica?.restart().catch(() => undefined);
+  const abort = async (range: string): Promise<void> => {
+    await running?.abort("REPLICA", replicaOf(range));
   };
 
-  test("over a storm of aborts and a killed member: a linearizable history, and no event lost", async () => {
+  test("over a storm of aborts, evictions and a killed member: a linearizable history, and no event lost", async () => {
     const seed = 20_261_121;
     const prng = new Prng(seed);
     await untilNear(edge, "/kv?prefix=h/");
@@ -205,10 +207,12 @@ describe("replicas that are aborted", () => {
     const reader = new EventSourceReader(await watched);
     expect(await reader.take(1)).toMatchObject([{ event: "ready" }]);
     let over = false;
+    let evictions = 0;
     const storm = async (): Promise<void> => {
       const [member] = cluster.members;
       for (let strike = 0; strike < 10; strike += 1) {
-        await restart("h/");
+        if (strike % 2 === 0) await abort("h/");
+        else if (await running?.evict("REPLICA", replicaOf("h/"))) evictions += 1;
         if (strike === 5) await member?.kill();
         if (strike === 8) await member?.start();
         await new Promise((resolve) => setTimeout(resolve, 50 + prng.below(400)));
@@ -226,6 +230,7 @@ describe("replicas that are aborted", () => {
     const [history] = await Promise.all([takeHistory(counting, how), storming]);
     const answered = history.filter(({ outcome }) => typeof outcome === "object").length;
     console.log(`seed ${seed}: ${history.length} asked, ${answered} answered, reads by`, by);
+    expect(evictions).toBeGreaterThan(1);
     expect(answered).toBeGreaterThan(20);
     expect(by.replica).toBeGreaterThan(0);
     const last = await put(edge, "h/last", "last");
@@ -294,15 +299,14 @@ describe("replicas that are aborted", () => {
     let turn = 0;
     // Something may have woken it before the compaction: then it slept through none.
     const sleepThrough = async (): Promise<number | undefined> => {
-      await restart("c/");
+      await abort("c/");
       turn += 1;
       await store.put("c/a", `${turn}`);
       const { revision } = await store.put("c/b", `${turn}`);
       await store.compact(revision);
       await untilNear(edge, "/kv/c/a");
       expect(await (await edge.fetch("/kv/c/a")).text()).toBe(`${turn}`);
-      const { copies } = (await (await running?.replica(replicaOf("c/")))?.status()) ?? {};
-      return copies;
+      return (await running?.replica(replicaOf("c/")))?.copies;
     };
     try {
       await expect.poll(sleepThrough, PATIENCE).toBe(1);
@@ -310,6 +314,33 @@ describe("replicas that are aborted", () => {
       store.close();
     }
   });
+});
+
+test("evicted, a replica goes on from its storage; the control, which keeps nothing, copies anew", async () => {
+  const cluster = new FakeCluster();
+  const peer = await cluster.listen();
+  const dataDir = makeTempDir("kept");
+  const copiesAfter = async (control: Record<string, string>): Promise<number> => {
+    const variables = { QUORATE_REPLICAS: "k/", ...PATIENT, ...control };
+    const edge = await startEvictable({ peers: [peer], dataDir, variables });
+    try {
+      await untilNear(edge, "/kv?prefix=k/");
+      await expect
+        .poll(() => edge.evict("REPLICA", replicaOf("k/")), { timeout: 120_000 })
+        .toBe(true);
+      await untilNear(edge, "/kv?prefix=k/");
+      return (await edge.replica(replicaOf("k/"))).copies;
+    } finally {
+      await edge.stop();
+    }
+  };
+  try {
+    expect(await copiesAfter({})).toBe(0);
+    expect(await copiesAfter({ QUORATE_FORGETFUL: "1" })).toBe(1);
+  } finally {
+    cluster.stop();
+    removeTempDir(dataDir);
+  }
 });
 
 describe("a replica whose feed is late", () => {
