@@ -7,7 +7,7 @@ import type { Registry } from "prom-client";
 import type { ProtoServices } from "../shared/peer/proto/methods.ts";
 import type { Services } from "../shared/peer/services.ts";
 import type { Config } from "./config/config.ts";
-import type { ListenAddress } from "./config/url.ts";
+import { urlOf, type ListenAddress } from "./config/url.ts";
 import { grpcServices } from "./grpc/grpc-door.ts";
 import { GrpcServer, isGrpc } from "./grpc/server.ts";
 import { withCors } from "./http/cors.ts";
@@ -48,25 +48,11 @@ export async function openClientDoors(options: ClientDoorOptions): Promise<Door[
   const http = clientHandler(options);
   const apart = config.listenClientHttpUrls.length > 0;
   const metricsOnly = fetchHandler(options, metricsRoutes(options.services, options.metrics));
+  const onClientUrls = { grpc, http: apart ? NOT_FOUND : http, link: !apart };
   const wanted = [
-    ...config.listenClientUrls.map((address) => ({
-      address,
-      grpc,
-      http: apart ? NOT_FOUND : http,
-      link: !apart,
-    })),
-    ...config.listenClientHttpUrls.map((address) => ({
-      address,
-      grpc: undefined,
-      http,
-      link: true,
-    })),
-    ...config.listenMetricsUrls.map((address) => ({
-      address,
-      grpc: undefined,
-      http: metricsOnly,
-      link: false,
-    })),
+    ...doorsAt(config.listenClientUrls, onClientUrls),
+    ...doorsAt(config.listenClientHttpUrls, { grpc: undefined, http, link: true }),
+    ...doorsAt(config.listenMetricsUrls, { grpc: undefined, http: metricsOnly, link: false }),
   ];
   const opened = await Promise.allSettled(wanted.map((door) => openDoor(options, door)));
   const doors = opened.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
@@ -119,11 +105,33 @@ function fetchHandler(
   );
 }
 
-interface WantedDoor {
-  readonly address: ListenAddress;
+interface DoorKind {
   readonly grpc: GrpcServer | undefined;
   readonly http: HttpHandler;
   readonly link: boolean;
+}
+
+interface WantedDoor extends DoorKind {
+  readonly address: ListenAddress;
+  /** The address is named with TLS and without. */
+  readonly takesPlain: boolean;
+}
+
+/** One door for each address: `http://` and `https://` of one host and port share theirs, as in etcd. */
+function doorsAt(addresses: readonly ListenAddress[], kind: DoorKind): WantedDoor[] {
+  const byPlace = new Map<string, ListenAddress[]>();
+  for (const address of addresses) {
+    const place = urlOf({ ...address, tls: false });
+    // Each asks the system for a port of its own.
+    const key = address.kind === "tcp" && address.port === 0 ? `${place} ${byPlace.size}` : place;
+    byPlace.set(key, [...(byPlace.get(key) ?? []), address]);
+  }
+  return [...byPlace.values()].map((same) => {
+    const secure = same.find(({ tls }) => tls);
+    const plain = same.find(({ tls }) => !tls);
+    const address = (secure ?? plain) as ListenAddress;
+    return { ...kind, address, takesPlain: secure !== undefined && plain !== undefined };
+  });
 }
 
 async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise<Door> {
@@ -136,7 +144,7 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
     ? attachLink(http1, services, {
         ...identity,
         secret: config.linkSecret,
-        knowsCallers: wanted.address.tls && options.tls.knowsCallers,
+        knowsCallers: wanted.address.tls && !wanted.takesPlain && options.tls.knowsCallers,
         origins: listedOrigins(config),
       })
     : undefined;
@@ -151,6 +159,11 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
     endpoint: "client",
     http1,
     streamsMax: config.concurrentStreamsMax,
+    takesPlain: wanted.takesPlain,
+    keepalive: {
+      milliseconds: config.keepaliveMilliseconds,
+      timeoutMilliseconds: config.keepaliveTimeoutMilliseconds,
+    },
     tls: options.tls,
     logger: options.logger,
     onStream: (stream, connection) =>

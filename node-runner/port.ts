@@ -23,6 +23,10 @@ export interface PortOptions {
   readonly http1: Http1Server;
   onStream(stream: Http2Stream, connection: Http2Connection): StreamListener;
   readonly streamsMax?: number;
+  /** With TLS: callers without it are served at the same address. */
+  readonly takesPlain?: boolean;
+  /** Pings to silent callers; undefined: as etcd does. */
+  readonly keepalive?: { readonly milliseconds: number; readonly timeoutMilliseconds: number };
   /** For addresses with TLS. */
   readonly tls: TlsIdentity;
   readonly logger: Logger;
@@ -33,11 +37,13 @@ const GRACE_MILLISECONDS = 300;
 
 /** Rejects with a text that names the address when it can't be listened on. */
 export async function openPort(options: PortOptions): Promise<Door> {
-  const { address, logger, endpoint, http1, streamsMax } = options;
+  const { address, logger, endpoint, http1, streamsMax, takesPlain } = options;
   const server = new Http2Server({
     http1,
     ...(streamsMax === undefined ? {} : { streamsMax }),
     onStream: (stream, connection) => options.onStream(stream, connection),
+    ...(takesPlain === undefined ? {} : { takesPlain }),
+    ...(options.keepalive === undefined ? {} : keepaliveOf(options.keepalive)),
     ...(address.tls ? secured(options) : {}),
   });
   if (address.tls) options.tls.onChange((changed) => server.setSecureContext(changed));
@@ -53,6 +59,20 @@ export async function openPort(options: PortOptions): Promise<Door> {
   return { close: () => server.close(GRACE_MILLISECONDS) };
 }
 
+/** In the server's whole seconds; no interval: never. */
+function keepaliveOf({
+  milliseconds,
+  timeoutMilliseconds,
+}: NonNullable<PortOptions["keepalive"]>): Pick<
+  Http2ServerOptions,
+  "keepaliveSeconds" | "keepaliveTimeoutSeconds"
+> {
+  return {
+    keepaliveSeconds: milliseconds === 0 ? Infinity : Math.ceil(milliseconds / 1000),
+    keepaliveTimeoutSeconds: Math.max(1, Math.ceil(timeoutMilliseconds / 1000)),
+  };
+}
+
 function secured(options: PortOptions): Pick<Http2ServerOptions, "tls" | "admit" | "onRefused"> {
   const { tls, endpoint, logger } = options;
   return {
@@ -60,9 +80,14 @@ function secured(options: PortOptions): Pick<Http2ServerOptions, "tls" | "admit"
     admit: (socket) => tls.admit(socket),
     onRefused: (socket: TLSSocket, error) =>
       logger.report("warn", `rejected connection on ${endpoint} endpoint`, {
-        "remote-addr": `${socket.remoteAddress}:${socket.remotePort}`,
+        "remote-addr": addressOf(socket),
         "server-name": socket.servername || "",
         error,
       }),
   };
+}
+
+/** Empty when the caller was gone before it was asked. */
+function addressOf({ remoteAddress, remotePort }: TLSSocket): string {
+  return remoteAddress === undefined ? "" : `${remoteAddress}:${remotePort}`;
 }

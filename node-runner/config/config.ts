@@ -13,6 +13,7 @@ import {
   FLAGS,
   FLAGS_BY_NAME,
   IGNORED_FLAGS,
+  LEFTOVER_NAMES,
 } from "./flags.ts";
 import { tlsOf, type TlsConfig } from "./tls-config.ts";
 import { sectionFlag, TLS_SECTIONS } from "./tls-flags.ts";
@@ -47,6 +48,9 @@ export interface Config extends TlsConfig, UpkeepSettings {
   readonly requestBytesMax: number;
   readonly txnOpsMax: number;
   readonly concurrentStreamsMax: number;
+  /** Between pings to a silent client; 0: none. */
+  readonly keepaliveMilliseconds: number;
+  readonly keepaliveTimeoutMilliseconds: number;
   readonly progressNotifyMilliseconds: number;
   readonly slowRequestMilliseconds: number;
   readonly metrics: "basic" | "extensive";
@@ -133,19 +137,19 @@ function readFlags(args: readonly string[], warnings: string[]): Map<string, str
         position += 1;
       } else if (known !== undefined) throw new ConfigError(`--${name} needs a value`);
     }
-    if (isTakenWithoutEffect(name, warnings)) continue;
+    if (isTakenWithoutEffect(name, text ?? "true", warnings)) continue;
     if (known === undefined) throw new ConfigError(unknownFlag(name));
     texts.set(name, text ?? "");
   }
   return texts;
 }
 
-function isTakenWithoutEffect(name: string, warnings: string[]): boolean {
+function isTakenWithoutEffect(name: string, text: string, warnings: string[]): boolean {
   if (EFFECTLESS_FLAGS.has(name)) {
     warnings.push(`--${name} has no effect in quorate`);
     return true;
   }
-  return IGNORED_FLAGS.has(name);
+  return IGNORED_FLAGS.has(name) || ABSENT_FLAGS.get(name)?.includes(text) === true;
 }
 
 function unknownFlag(name: string): string {
@@ -210,14 +214,24 @@ function readFileValue(
   texts: Map<string, string>,
   warnings: string[],
 ): void {
-  if (value === null || value === undefined || isTakenWithoutEffect(name, warnings)) return;
+  if (value === null || value === undefined || LEFTOVER_NAMES.has(name)) return;
+  const text = fileText(value);
+  if (isTakenWithoutEffect(name, text ?? "", warnings)) return;
   const known = FLAGS_BY_NAME.get(name);
   if (known === undefined) throw new ConfigError(`${path}: ${unknownFlag(name)}`);
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean")
-    throw new ConfigError(`${path}: ${name} must be a plain value`);
+  if (text === undefined) {
+    throw new ConfigError(`${path}: ${name} must be a plain value, or a list of them`);
+  }
   // In files durations are whole nanoseconds, as in etcd's.
   const isNanoseconds = known.kind === "duration" && typeof value === "number";
-  texts.set(name, isNanoseconds ? `${value}ns` : String(value));
+  texts.set(name, isNanoseconds ? `${value}ns` : text);
+}
+
+/** A plain value, or a list of them, as a flag has it. */
+function fileText(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  return Array.isArray(value) ? value.join(",") : undefined;
 }
 
 /** The largest count that flags take: past it JavaScript's numbers are no longer exact. */
@@ -265,6 +279,8 @@ function check(
     requestBytesMax: values.integer("max-request-bytes", { min: 1, max: 512 * 1024 * 1024 }),
     txnOpsMax: values.integer("max-txn-ops", { min: 1, max: 1_000_000 }),
     concurrentStreamsMax: values.integer("max-concurrent-streams", { min: 1, max: 4294967295 }),
+    keepaliveMilliseconds: values.duration("grpc-keepalive-interval"),
+    keepaliveTimeoutMilliseconds: values.duration("grpc-keepalive-timeout"),
     progressNotifyMilliseconds: Math.max(100, values.duration("watch-progress-notify-interval")),
     slowRequestMilliseconds: values.duration("warning-unary-request-duration"),
     metrics: values.choice("metrics", ["basic", "extensive"]),

@@ -52,6 +52,13 @@ export const FLAGS: readonly Flag[] = [
   flag("max-request-bytes", "integer", String(LIMITS.requestBytesMax), "The largest request."),
   flag("max-txn-ops", "integer", String(LIMITS.txnOpsMax), "Operations of a transaction."),
   flag("max-concurrent-streams", "integer", "4294967295", "Streams of one connection."),
+  flag(
+    "grpc-keepalive-interval",
+    "duration",
+    "2h0m0s",
+    "Between pings to silent clients (0: none).",
+  ),
+  flag("grpc-keepalive-timeout", "duration", "20s", "How long a pinged client may stay silent."),
   ...UPKEEP_FLAGS,
   flag("watch-progress-notify-interval", "duration", "10m0s", "Of watches that ask for progress."),
   flag("warning-unary-request-duration", "duration", "300ms", "Slower requests are logged."),
@@ -81,31 +88,41 @@ export const IGNORED_FLAGS: ReadonlySet<string> = new Set(
 );
 
 /**
- * Flags of etcd that are taken with a warning: what they set is fixed here, or has no counterpart.
+ * Flags of etcd that are taken with a warning: what they set is fixed here, has no counterpart, or only matters beside
+ * a flag that is absent.
  */
 export const EFFECTLESS_FLAGS: ReadonlySet<string> = new Set(
   (
-    "logger log-format log-outputs pre-vote backend-bbolt-freelist-type max-snapshots max-wals " +
-    "v2-deprecation backend-batch-interval backend-batch-limit"
+    "logger log-format log-outputs log-rotation-config-json pre-vote backend-bbolt-freelist-type max-snapshots " +
+    "max-wals v2-deprecation backend-batch-interval backend-batch-limit unsafe-no-fsync memory-mlock " +
+    "auth-token auth-token-ttl bcrypt-cost grpc-keepalive-min-time raft-read-timeout raft-write-timeout " +
+    "socket-reuse-address downgrade-check-time enable-pprof warning-apply-duration discovery-fallback " +
+    "discovery-srv-name discovery-dial-timeout discovery-request-timeout discovery-keepalive-time " +
+    "discovery-keepalive-timeout discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert " +
+    "discovery-key discovery-cacert discovery-user discovery-password distributed-tracing-address " +
+    "distributed-tracing-service-name distributed-tracing-instance-id distributed-tracing-sampling-rate"
   ).split(" "),
 );
 
-/** Flags of etcd that this version doesn't have: refused with a clearer text than unknown ones. */
-export const ABSENT_FLAGS: ReadonlySet<string> = new Set(
+/**
+ * Flags of etcd that this version doesn't have, with the values that don't ask for anything. Others are refused, by a
+ * clearer text than unknown flags are.
+ */
+export const ABSENT_FLAGS: ReadonlyMap<string, readonly string[]> = new Map([
+  ["discovery-srv", [""]],
+  ["discovery-endpoints", [""]],
+  ["discovery-token", [""]],
+  ["enable-distributed-tracing", ["false"]],
+  ["enable-log-rotation", ["false"]],
+  ["host-whitelist", ["", "*"]],
+  ["socket-reuse-port", ["false"]],
+]);
+
+/** Names of older etcds that still stand in the config file etcd comes with. It ignores them, too. */
+export const LEFTOVER_NAMES: ReadonlySet<string> = new Set(
   (
-    "grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout " +
-    "socket-reuse-port socket-reuse-address raft-read-timeout raft-write-timeout " +
-    "memory-mlock discovery-srv discovery-srv-name discovery-fallback " +
-    "discovery-endpoints discovery-token discovery-dial-timeout " +
-    "discovery-request-timeout discovery-keepalive-time discovery-keepalive-timeout " +
-    "discovery-insecure-transport discovery-insecure-skip-tls-verify discovery-cert " +
-    "discovery-key discovery-cacert discovery-user discovery-password host-whitelist " +
-    "auth-token auth-token-ttl bcrypt-cost " +
-    "downgrade-check-time enable-log-rotation " +
-    "log-rotation-config-json enable-pprof warning-apply-duration " +
-    "enable-distributed-tracing distributed-tracing-address " +
-    "distributed-tracing-service-name distributed-tracing-instance-id " +
-    "distributed-tracing-sampling-rate unsafe-no-fsync "
+    "discovery discovery-proxy proxy proxy-failure-wait proxy-refresh-interval proxy-dial-timeout " +
+    "proxy-write-timeout proxy-read-timeout"
   ).split(" "),
 );
 

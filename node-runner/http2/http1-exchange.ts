@@ -17,6 +17,9 @@ export function createHttp1Server(handler: HttpHandler): Server {
     requestTimeout: 0,
     keepAliveTimeout: LIMITS.http1IdleSeconds * 1000,
     maxHeaderSize: LIMITS.http2HeaderListBytesMax,
+    // What is no WebSocket - curl --http2 asks for h2c - is served as if no upgrade were asked for.
+    shouldUpgradeCallback: ({ headers }: IncomingMessage) =>
+      headers.upgrade?.toLowerCase() === "websocket",
   };
   return http.createServer(options, (request, response) => {
     const exchange = new Http1Exchange(request, response);

@@ -1,9 +1,11 @@
 /**
  * One port for HTTP/2 and HTTP/1.1. With TLS, ALPN chooses; otherwise the first octets do: HTTP/2
- * by prior knowledge begins with its preface, and no HTTP/1.1 method begins like it. HTTP/1.1
- * sockets, and with them WebSocket upgrades, go to a `node:http` server with what was already
- * read. The h2c upgrade, which RFC 9113 removed, is not offered.
+ * by prior knowledge begins with its preface, and no HTTP/1.1 method begins like it. A port can serve
+ * both, with TLS and without: a handshake's first octet begins no request. HTTP/1.1 sockets, and with
+ * them WebSocket upgrades, go to a `node:http` server with what was already read. The h2c upgrade,
+ * which RFC 9113 removed, is not offered.
  */
+import type { EventEmitter } from "node:events";
 import type { Server as Http1Server } from "node:http";
 import {
   createServer,
@@ -35,6 +37,8 @@ export interface Http2ServerOptions {
   readonly http1: Http1Server;
   /** Set for a TLS port; ALPN is the server's. */
   readonly tls?: TlsOptions;
+  /** A TLS port takes callers without TLS, too. They are never asked who they are. */
+  readonly takesPlain?: boolean;
   /** Asked once the handshake is done: undefined lets the caller in, a text refuses it. */
   admit?(socket: TLSSocket): Promise<string | undefined>;
   /** A caller was refused, or its handshake failed. */
@@ -50,6 +54,9 @@ export interface Http2ServerOptions {
 /** Octets after which HTTP/1.1 is out: methods begin with "PR" (PROPFIND) but none with "PRI". */
 const SNIFFED_BYTES = 3;
 
+/** A TLS handshake's first octet: the record's type. */
+const TLS_HANDSHAKE = 0x16;
+
 /** Replies leave when they are written; a client whose machine is gone is noticed by the kernel. */
 const SOCKET_OPTIONS = {
   noDelay: true,
@@ -58,7 +65,9 @@ const SOCKET_OPTIONS = {
 } as const;
 
 export class Http2Server {
+  /** The one that listens. */
   readonly #server: Server;
+  readonly #tls: TlsServer | undefined;
   readonly #http1: Http1Server;
   readonly #options: Http2ServerOptions;
   readonly #connectionOptions: ConnectionOptions;
@@ -80,7 +89,9 @@ export class Http2Server {
       keepaliveTimeoutSeconds:
         options.keepaliveTimeoutSeconds ?? LIMITS.http2KeepaliveTimeoutSeconds,
     };
-    this.#server = options.tls === undefined ? this.#plain() : this.#secure(options.tls);
+    this.#tls = options.tls === undefined ? undefined : this.#secure(options.tls);
+    this.#server =
+      this.#tls === undefined || options.takesPlain === true ? this.#plain() : this.#tls;
     this.#sweeper = setInterval(() => this.#sweep(), 1000);
     this.#sweeper.unref();
     // A server that doesn't listen itself starts its checks for slow requests with this event.
@@ -88,10 +99,10 @@ export class Http2Server {
   }
 
   #plain(): Server {
-    return createServer(SOCKET_OPTIONS, (socket) => this.#sniff(socket));
+    return createServer(SOCKET_OPTIONS, (socket) => this.#sniff(socket, this.#tls));
   }
 
-  #secure(tls: TlsOptions): Server {
+  #secure(tls: TlsOptions): TlsServer {
     const server = createTlsServer({
       ...tls,
       ...SOCKET_OPTIONS,
@@ -99,8 +110,15 @@ export class Http2Server {
       handshakeTimeout: LIMITS.http2HandshakeSeconds * 1000,
     });
     server.on("secureConnection", (socket: TLSSocket) => void this.#admit(socket));
+    const midway = new WeakSet<TLSSocket>();
+    // The one event of a handshake under way that names its socket; the keys are nobody's business.
+    server.on("keylog", (_keys, socket: TLSSocket) => {
+      if (midway.has(socket) || socket.remoteAddress === undefined) return;
+      // That this was read once keeps it for the log, when the socket is gone.
+      midway.add(socket);
+    });
     server.on("tlsClientError", (error, socket) => {
-      this.#options.onRefused?.(socket, error.message);
+      this.#options.onRefused?.(socket, handshakeFault(error, midway.has(socket)));
       socket.destroy();
     });
     return server;
@@ -129,8 +147,8 @@ export class Http2Server {
 
   /** Replaces the certificate of a TLS port; connections that exist keep theirs. */
   setSecureContext(context: SecureContextOptions): void {
-    assert("setSecureContext" in this.#server, "only a TLS port has a certificate");
-    (this.#server as TlsServer).setSecureContext(context);
+    assert(this.#tls !== undefined, "only a TLS port has a certificate");
+    this.#tls.setSecureContext(context);
   }
 
   get connectionCount(): number {
@@ -173,7 +191,8 @@ export class Http2Server {
     this.#http1.closeAllConnections();
   }
 
-  #sniff(socket: Socket): void {
+  /** `tls`: who takes a handshake. */
+  #sniff(socket: Socket, tls?: TlsServer): void {
     this.#undecided.set(socket, 0);
     let first: Buffer | undefined;
     const forget = (): void => {
@@ -188,6 +207,7 @@ export class Http2Server {
       this.#undecided.delete(socket);
       socket.off("data", decide).off("end", forget).off("error", forget).off("close", forget);
       if (isHttp2) this.#serveHttp2(socket).receive(first);
+      else if (first[0] === TLS_HANDSHAKE && tls !== undefined) handOver(socket, first, tls);
       else this.#serveHttp1(socket, first);
     };
     socket.on("data", decide).on("end", forget).on("error", forget).on("close", forget);
@@ -201,9 +221,7 @@ export class Http2Server {
   }
 
   #serveHttp1(socket: Socket, first: Buffer): void {
-    socket.pause();
-    socket.unshift(first);
-    this.#http1.emit("connection", socket);
+    handOver(socket, first, this.#http1);
     socket.resume();
   }
 
@@ -214,4 +232,22 @@ export class Http2Server {
       else this.#undecided.set(socket, seconds + 1);
     }
   }
+}
+
+/** To a server that doesn't listen itself, with what was already read. */
+function handOver(socket: Socket, first: Buffer, server: EventEmitter): void {
+  socket.pause();
+  socket.unshift(first);
+  server.emit("connection", socket);
+}
+
+/** Why a handshake failed, in Go's words where the caller ended it: they are what etcd's tools look for. */
+function handshakeFault(error: NodeJS.ErrnoException, hasSeenCertificate: boolean): string {
+  const alert = /^ERR_SSL_(?:SSLV3|TLSV1|TLSV13)_ALERT_(\w+)$/.exec(error.code ?? "")?.[1];
+  if (alert !== undefined) return `remote error: tls: ${alert.toLowerCase().replaceAll("_", " ")}`;
+  // Node's TLS, and so a member that won't have this certificate, hangs up without an alert.
+  if (hasSeenCertificate && error.code === "ECONNRESET") {
+    return "remote error: tls: bad certificate: the caller hung up on it";
+  }
+  return error.message;
 }

@@ -231,4 +231,23 @@ describe("peer ports", () => {
     });
     expect(started.members[2]?.child.log).not.toContain(READY_TEXT);
   });
+
+  test("a member that neither is of the others' names nor lets them in hears that it is refused", async () => {
+    const good = await authority.issue("member-a", ["127.0.0.1", "localhost"]);
+    const bad = await authority.issue("member-b", ["127.0.0.1", "localhost"]);
+    const started = await start({
+      members: 3,
+      tls: ["peer"],
+      flags: (index) => [
+        ...certificateFlags("peer-", index === 2 ? bad : good),
+        ...authFlags("peer-"),
+        `--peer-cert-allowed-cn=${index === 2 ? "member-b" : "member-a"}`,
+      ],
+      readyText: (index) => (index === 2 ? "remote error: tls: bad certificate" : READY_TEXT),
+    });
+    const log = started.members[2]?.child.log ?? "";
+    const refusals = logLines(log).filter(({ error }) => error?.includes("bad certificate"));
+    expect(refusals.length).toBeGreaterThan(0);
+    for (const line of refusals) expect(line["remote-addr"]).toMatch(/^127\.0\.0\.1:\d+$/);
+  });
 });

@@ -33,6 +33,7 @@ test("flags come as --flag=value, --flag value and bare booleans", () => {
 test.each([
   [["--frob=1"], "unknown flag --frob"],
   [["--discovery-srv=x"], "--discovery-srv is a flag of etcd that this version"],
+  [["--enable-log-rotation"], "--enable-log-rotation is a flag of etcd that this version"],
   [["frob"], '"frob" is no flag'],
   [["--name"], "--name needs a value"],
   [["--listen-peer-urls=ftp://x:1"], '--listen-peer-urls: "ftp://x:1" has the scheme "ftp"'],
@@ -57,6 +58,16 @@ test.each([
   expect(() => configOf(args)).toThrow(text);
 });
 
+test("etcd's flags for what is not there are taken as long as they ask for nothing", () => {
+  const asked = ["--host-whitelist=*", "--socket-reuse-port=false", "--discovery-srv="];
+  expect(configOf(asked).warnings).toEqual([]);
+  const { warnings } = configOf(["--auth-token", "simple", "--enable-pprof", "--name=x"]);
+  expect(warnings).toEqual([
+    "--auth-token has no effect in quorate",
+    "--enable-pprof has no effect in quorate",
+  ]);
+});
+
 test("the environment serves each flag; both at once are refused; unknown ones are a warning", () => {
   expect(configOf([], { ETCD_NAME: "e" }).name).toBe("e");
   expect(() => configOf(["--name=f"], { ETCD_NAME: "e" })).toThrow("--name and ETCD_NAME");
@@ -72,6 +83,29 @@ test("a config file replaces flags and environment; its durations may be nanosec
     writeFileSync(path, "name: filed\nwatch-progress-notify-interval: 5000000000\n");
     const config = configOf([`--config-file=${path}`, "--name=flag"], { ETCD_NAME: "env" });
     expect(config).toMatchObject({ name: "filed", progressNotifyMilliseconds: 5000 });
+    writeFileSync(
+      path,
+      [
+        "data-dir:",
+        "discovery:",
+        "discovery-fallback: 'proxy'",
+        "discovery-srv:",
+        "proxy: 'off'",
+        "enable-pprof: true",
+        "log-outputs: [stderr]",
+        "cipher-suites: [",
+        "  TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,",
+        "  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "]",
+      ].join("\n"),
+    );
+    const sample = configOf([`--config-file=${path}`]);
+    expect(sample.shown["cipher-suites"]).toMatch(/^TLS_\w+_SHA256,TLS_\w+_SHA384$/);
+    expect(sample.warnings.filter((each) => each.includes("has no effect")).length).toBe(3);
+    writeFileSync(path, "discovery-srv: example.com\n");
+    expect(() => configOf([`--config-file=${path}`])).toThrow("--discovery-srv is a flag of etcd");
+    writeFileSync(path, "name: {a: 1}\n");
+    expect(() => configOf([`--config-file=${path}`])).toThrow("must be a plain value");
     writeFileSync(path, "nonsense: 1\n");
     expect(() => configOf([`--config-file=${path}`])).toThrow("unknown flag --nonsense");
     writeFileSync(path, "- a\n- b\n");

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { Agent, get, request as request1, createServer } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { get as getSecure } from "node:https";
-import { connect } from "node:net";
+import { connect, createServer as createNetServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createHttp1Server } from "../../../../node-runner/http2/http1-exchange.ts";
 import { ERROR, FLAG, FRAME, readUint32 } from "../../../../node-runner/http2/protocol.ts";
@@ -111,6 +111,23 @@ describe("one port", () => {
     expect(text).toContain("1.1 GET /up");
   });
 
+  test("so it is where WebSockets are taken", async () => {
+    const http1 = createHttp1Server((request, response) =>
+      response.end(`served ${request.target}`),
+    );
+    http1.on("upgrade", (_request, socket) =>
+      socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+    );
+    await using own = await startEchoServer({ http2: { http1 } });
+    for (const [upgrade, answer] of [
+      ["h2c", "served /up"],
+      ["WebSocket", "101 Switching"],
+    ]) {
+      const head = `GET /up HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: ${upgrade}\r\n\r\n`;
+      expect(await rawText(own.port, head)).toContain(answer);
+    }
+  });
+
   test("100-continue is answered over HTTP/2 before the body is awaited", async () => {
     const client = await RawClient.open(server.port);
     client.send(headers(1, [...POST, ["expect", "100-continue"]]));
@@ -172,6 +189,73 @@ describe("TLS", () => {
     const session = connectHttp2(`https://127.0.0.1:${secure.port}`, { ca: CERTIFICATE });
     expect(await textOf(session.request({ ":path": "/x" }))).toBe("2.0 GET /x ");
     session.close();
+  });
+});
+
+describe("one port with TLS and without", () => {
+  const http2 = { takesPlain: true };
+  const tls = { cert: CERTIFICATE, key: KEY };
+
+  test("serves HTTP/1.1 and HTTP/2 to both kinds of callers", async () => {
+    await using both = await startEchoServer({ tls, http2 });
+    for (const [scheme, options] of [
+      ["http", {}],
+      ["https", { ca: CERTIFICATE }],
+    ] as const) {
+      const session = connectHttp2(`${scheme}://127.0.0.1:${both.port}`, options);
+      expect(await textOf(session.request({ ":path": "/h2" }))).toBe("2.0 GET /h2 ");
+      session.close();
+    }
+    const secure = getSecure({ port: both.port, path: "/s", ca: CERTIFICATE, agent: false });
+    const [response] = (await once(secure, "response")) as [AsyncIterable<unknown>];
+    expect(await textOf(response)).toBe("1.1 GET /s ");
+    const plain = await rawText(
+      both.port,
+      "GET /p HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    expect(plain).toContain("1.1 GET /p");
+  });
+
+  test("takes a handshake that comes octet by octet, and refuses what is none", async () => {
+    const refused: string[] = [];
+    const onRefused = (_socket: unknown, reason: string): void => void refused.push(reason);
+    await using both = await startEchoServer({ tls, http2: { ...http2, onRefused } });
+    const proxy = createNetServer((caller) => {
+      const server = connect(both.port, "127.0.0.1").setNoDelay(true);
+      caller.on("data", (chunk) => {
+        for (const octet of chunk) server.write(Buffer.of(octet));
+      });
+      server.pipe(caller);
+      for (const socket of [caller, server]) {
+        socket
+          .on("error", () => undefined)
+          .on("close", () => {
+            caller.destroy();
+            server.destroy();
+          });
+      }
+    });
+    proxy.listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    const { port } = proxy.address() as AddressInfo;
+    const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: CERTIFICATE });
+    expect(await textOf(session.request({ ":path": "/slow" }))).toBe("2.0 GET /slow ");
+    session.destroy();
+    proxy.close();
+    await rawText(both.port, "\x16\x03\x01\x00\x02no").catch(() => "");
+    await expect.poll(() => refused.length).toBe(1);
+  });
+
+  test("closes with callers of both kinds connected", async () => {
+    const both = await startEchoServer({ tls, http2 });
+    const sessions = [
+      connectHttp2(`http://127.0.0.1:${both.port}`),
+      connectHttp2(`https://127.0.0.1:${both.port}`, { ca: CERTIFICATE }),
+    ];
+    const closed = sessions.map((session) => once(session, "close"));
+    for (const session of sessions) await textOf(session.request({ ":path": "/" }));
+    await both.server.close(100);
+    await Promise.all(closed);
   });
 });
 
