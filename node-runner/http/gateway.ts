@@ -1,12 +1,14 @@
 /**
  * etcd's JSON gateway: POST of JSON to the paths of `gateway-paths.ts`, by grpc-gateway's rules.
- * Names are taken in both spellings and given as in the .proto files, 64-bit numbers are strings,
- * bytes base64, zero values left out. A stream's requests are JSON values one after the other, its
- * replies lines of `{"result": ...}`, ended by one of `{"error": ...}` when it fails.
+ * Names are taken in both spellings and given as in the .proto files, 64-bit numbers are strings
+ * (taken as numbers, too), bytes base64, zero values left out. A stream's requests are JSON values
+ * one after the other, its replies lines of `{"result": ...}`, ended by one of `{"error": ...}` when
+ * it fails.
  */
 import { fromJson, toJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { RpcError, STATUS } from "../../shared/api/errors.ts";
 import { HTTP_STATUS } from "../../shared/api/http-status.ts";
+import { parseExactJson } from "../../shared/base/exact-json.ts";
 import { LIMITS } from "../../shared/base/limits.ts";
 import type { AnswerSink, ProtoMethod, StreamHandler } from "../../shared/peer/proto/method.ts";
 import type { ProtoServices } from "../../shared/peer/proto/methods.ts";
@@ -158,7 +160,7 @@ export function callOf(request: HttpRequest, response: HttpResponse): CallContex
 
 function messageOf(method: ProtoMethod, text: string) {
   try {
-    const json = text.trim() === "" ? {} : (JSON.parse(text) as JsonValue);
+    const json = text.trim() === "" ? {} : (parseExactJson(text) as JsonValue);
     return fromJson(method.input, json, READ_OPTIONS);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -82,6 +82,10 @@ const SCRIPT: readonly (readonly [path: string, request: object | string])[] = [
   ["/v3/lease/revoke", { ID: "77" }],
   ["/v3/kv/lease/revoke", { ID: 77 }],
   ["/v3/lease/timetolive", { ID: 77 }],
+  ["/v3/lease/grant", '{"TTL":600,"ID":7587862094345763073}'],
+  ["/v3/lease/timetolive", '{"ID":7587862094345763073}'],
+  ["/v3/lease/timetolive", '{"ID":7587862094345763072}'],
+  ["/v3/lease/revoke", '{"ID":7587862094345763073}'],
   ["/v3/kv/lease/timetolive", { ID: 77, keys: true }],
   ["/v3/cluster/member/list", {}],
 ];

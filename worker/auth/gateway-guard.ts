@@ -17,6 +17,7 @@ import {
   TxnRequestSchema,
   WatchRequestSchema,
 } from "../../shared/api/gen/etcdserverpb/rpc_pb.js";
+import { parseExactJson } from "../../shared/base/exact-json.ts";
 import { deleteRangeOpOf, putOpOf, rangeOpOf, txnOpOf } from "../../shared/peer/proto/requests.ts";
 import type { LinkRequest } from "../../shared/wire/link.ts";
 import { HttpError } from "../problem.ts";
@@ -33,7 +34,7 @@ function guard<Schema extends DescMessage>(
   return (grant, text) => {
     let message: MessageShape<Schema>;
     try {
-      const json = text.trim() === "" ? {} : (JSON.parse(text) as JsonValue);
+      const json = text.trim() === "" ? {} : (parseExactJson(text) as JsonValue);
       // What a newer peer might know beside it is dropped: it could not be checked.
       message = fromJson(schema, json, { ignoreUnknownFields: true });
     } catch {
