@@ -181,11 +181,15 @@ function readConfigFile(path: string, warnings: string[]): Map<string, string> {
   try {
     // Its 72 modules are a twentieth of a start, which few need.
     const yaml = createRequire(import.meta.url)("yaml") as typeof Yaml;
-    parsed = yaml.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new ConfigError(`--config-file ${path} can't be read: ${String(error)}`, {
-      cause: error,
-    });
+    // It would print warnings by itself, as no lines of the log.
+    const document = yaml.parseDocument(readFileSync(path, "utf8"), { logLevel: "error" });
+    for (const warning of document.warnings) warnings.push(`${path}: ${firstLine(warning)}`);
+    const [error] = document.errors;
+    if (error !== undefined) throw error;
+    parsed = document.toJS();
+  } catch (cause) {
+    const reason = cause instanceof Error ? firstLine(cause) : String(cause);
+    throw new ConfigError(`--config-file ${path} can't be read: ${reason}`, { cause });
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     throw new ConfigError(`--config-file ${path} holds no map of names and values`);
@@ -201,6 +205,11 @@ function readConfigFile(path: string, warnings: string[]): Map<string, string> {
     }
   }
   return texts;
+}
+
+/** Of a parser's message: what and where; the others show the place. */
+function firstLine({ message }: Error): string {
+  return (message.split("\n")[0] ?? "").replace(/:$/, "");
 }
 
 interface FileValue {

@@ -1,11 +1,11 @@
 /** Flags, environment and config file of `quorate`: etcd's rules, and errors that name the flag. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseArguments, type Config } from "../../../../node-runner/config/config.ts";
 import { parseDuration } from "../../../../node-runner/config/duration.ts";
 import { bootstrapIdentity } from "../../../../node-runner/cluster-identity.ts";
+import { makeTempDir, removeTempDir } from "../../../support/temp-dir.ts";
 
 function configOf(args: string[], environment: Record<string, string> = {}): Config {
   const parsed = parseArguments(args, environment);
@@ -76,8 +76,25 @@ test("the environment serves each flag; both at once are refused; unknown ones a
   ]);
 });
 
+test("what a YAML file has wrong is told in one line, what is odd in it as a warning", () => {
+  const folder = makeTempDir("config");
+  const path = join(folder, "quorate.yaml");
+  try {
+    writeFileSync(path, "name: a\n{");
+    expect(() => configOf([`--config-file=${path}`])).toThrow(
+      /can't be read: [^\n]* at line 2, column \d+$/,
+    );
+    writeFileSync(path, "name: !odd a\n");
+    const { name, warnings } = configOf([`--config-file=${path}`]);
+    expect(name).toBe("a");
+    expect(warnings).toEqual([expect.stringMatching(/quorate\.yaml: [^\n]*!odd[^\n]*$/)]);
+  } finally {
+    removeTempDir(folder);
+  }
+});
+
 test("a config file replaces flags and environment; its durations may be nanoseconds", () => {
-  const folder = mkdtempSync(join(tmpdir(), "quorate-config-"));
+  const folder = makeTempDir("config");
   try {
     const path = join(folder, "c.yaml");
     writeFileSync(path, "name: filed\nwatch-progress-notify-interval: 5000000000\n");
@@ -111,7 +128,7 @@ test("a config file replaces flags and environment; its durations may be nanosec
     writeFileSync(path, "- a\n- b\n");
     expect(() => configOf([`--config-file=${path}`])).toThrow("holds no map");
   } finally {
-    rmSync(folder, { recursive: true });
+    removeTempDir(folder);
   }
 });
 
