@@ -55,9 +55,8 @@ export interface PeerAddress {
 
 /**
  * Links to the other members. `send` never blocks and may lose (raft repeats), but delivers nothing
- * that carries a proposal twice: it would be applied twice. Order within one
- * destination is kept. Each member sends only on connections that it dialled itself (DECISIONS:
- * peer links).
+ * that carries a proposal twice: it would be applied twice. Order within one destination is kept.
+ * Each member sends only on connections that it dialled itself, so that one direction can be cut.
  */
 export interface PeerTransport {
   /** Set once by the peer, before anything is received. */

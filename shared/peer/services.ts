@@ -62,7 +62,7 @@ export interface ReadLevel {
 
 export interface KvService {
   range(query: RangeQuery, level: ReadLevel, call: CallContext): Promise<RangeAnswer>;
-  /** Chunks at one pinned revision; only the last has header, count and more (spec 1.2). */
+  /** Chunks at one pinned revision; only the last has header, count and more. */
   rangeStream(
     query: RangeQuery,
     options: { serializable: boolean },
@@ -136,7 +136,7 @@ export interface WatchSink {
   end(error: RpcError): void;
 }
 
-/** One client's watch stream, with etcd's rules for ids, order and progress (spec 1.3). */
+/** One client's watch stream, with etcd's rules for ids, order and progress. */
 export interface WatchStream {
   create(request: WatchCreate): void;
   cancel(watchId: bigint): void;

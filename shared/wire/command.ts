@@ -137,8 +137,7 @@ export interface RequestId {
 }
 
 /**
- * Identity of a write that its client may send again (DECISIONS: deduplication; `write-table.ts`
- * in peer/state acts on it).
+ * Identity of a write that its client may send again; `write-table.ts` in peer/state acts on it.
  */
 export interface WriteIdentity {
   /** 1 to `dedupClientBytesMax` bytes, unique: random. One write of it is under way at a time. */

@@ -1,5 +1,5 @@
 /**
- * Etcd's checks of a downgrade (spec 1.6). The storage has one format so far, so there is nothing to
+ * Etcd's checks of a downgrade. The storage has one format so far, so there is nothing to
  * enable: a downgrade that etcd would take is answered as unimplemented.
  */
 import { RpcError, rpcError } from "../../api/errors.ts";

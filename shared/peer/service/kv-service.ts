@@ -1,4 +1,4 @@
-/** Key-values: etcd's checks, limits and answers (spec 1.2) around the log and the store. */
+/** Key-values: etcd's checks, limits and answers around the log and the store. */
 import { rpcError } from "../../api/errors.ts";
 import { assert } from "../../base/assert.ts";
 import type { RangeQuery, RangeResult } from "../../mvcc/types.ts";

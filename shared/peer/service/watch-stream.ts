@@ -1,5 +1,5 @@
 /**
- * One client's watch stream: etcd's rules for ids, order of answers, cancellation and progress (spec 1.3). It holds
+ * One client's watch stream: etcd's rules for ids, order of answers, cancellation and progress. It holds
  * no events: while its sink is full its watchers lag, and the store's history serves them afterwards.
  */
 import { errorText } from "../../api/errors.ts";

@@ -1,12 +1,20 @@
 /**
- * The replicated facts about the cluster itself: its id, members, alarms and version, in the backend's `member` and
- * `meta` tables. Read whole into memory at start and after a snapshot was installed; changed only by apply.
+ * The replicated facts about the cluster itself: its id, members, alarms and version, in the
+ * backend's `member` and `meta` tables. Read whole into memory at start and after a snapshot was
+ * installed; changed only by apply.
  *
- * member  8-byte id -> byte layout version 1, byte isLearner, text name, list of peer URLs, list of client URLs
- * meta    "peer.cluster" -> 8-byte cluster id "peer.term" -> 8-byte term of the last applied entry "peer.alarm."
- * byte (1 nospace, 2 corrupt), 8-byte member id -> empty "peer.version" -> the cluster's version, as text
- * "peer.removed.", 8-byte member id -> empty: ids that never come back "peer.joint" -> while a joint change is under
- * way: byte layout version 1, the ids of the old voters, and of those that leave with its end (number, 8 bytes each)
+ *     member  8-byte id                           ->  member: byte layout version 1, byte isLearner,
+ *                                                     text name, list of peer URLs, list of client URLs
+ *     meta    "peer.cluster"                      ->  cluster id, 8 bytes
+ *             "peer.term"                         ->  term of the last applied entry, 8 bytes
+ *             "peer.version"                      ->  the cluster's version, as text
+ *             "peer.alarm." | byte (1 nospace, 2 corrupt) | member id, 8 bytes   ->  nothing
+ *             "peer.removed." | member id, 8 bytes                               ->  nothing
+ *             "peer.joint"                        ->  joint change: byte layout version 1, ids of the
+ *                                                     old voters, ids of those that leave with its end
+ *
+ * Ids that were removed never come back. "peer.joint" is there while such a change is under way; its
+ * two lists are a number and 8 bytes for each id.
  */
 import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/byte-reader.ts";

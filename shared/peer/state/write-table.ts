@@ -1,7 +1,7 @@
 /**
- * The memory that makes a retried write apply once (DECISIONS: deduplication of retried writes):
- * for each client the sequence, outcome and log index of its newest write. A client has one write
- * under way at a time; who wants more under way uses several client ids.
+ * The memory that makes a retried write apply once: for each client the sequence, outcome and log
+ * index of its newest write. A client has one write under way at a time; who wants more under way
+ * uses several client ids.
  *
  * The table is bounded, so rows are forgotten, those of the lowest log index first, and `floor`
  * is the highest index of a forgotten row. A write carries the index floor at which it was first

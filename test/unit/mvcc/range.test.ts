@@ -1,4 +1,4 @@
-/** Ranges as etcd defines them (spec 1.2): bounds, revisions, counts, filters, order, keys only, pages. */
+/** Ranges as etcd defines them: bounds, revisions, counts, filters, order, keys only, pages. */
 import { describe, expect, test } from "vitest";
 import type { RangeQuery } from "../../../shared/mvcc/types.ts";
 import { asResult, kvText, OPEN_END, query, TestStore, textOf, utf8 } from "./support.ts";

@@ -1,5 +1,5 @@
 /**
- * Writing (spec 1.2): revisions, versions, leases, deletes, reads of own writes; what a restart finds; compaction's
+ * Writing: revisions, versions, leases, deletes, reads of own writes; what a restart finds; compaction's
  * rules.
  */
 import { describe, expect, test } from "vitest";

@@ -1,4 +1,4 @@
-/** Watching, rule by rule (spec 1.3): starts, filters, sharing, full sinks, history in bounded passes, compaction. */
+/** Watching, rule by rule: starts, filters, sharing, full sinks, history in bounded passes, compaction. */
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../../shared/base/limits.ts";
 import type {

@@ -1,4 +1,4 @@
-/** Leases through peers: whose clock counts, who may answer, and what expiry may do (spec 1.4; DECISIONS). */
+/** Leases through peers: whose clock counts, who may answer, and what expiry may do. */
 import { describe, expect, test } from "vitest";
 import { RpcError } from "../../../shared/api/errors.ts";
 import type { LeaseService } from "../../../shared/peer/services.ts";

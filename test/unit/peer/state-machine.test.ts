@@ -1,4 +1,4 @@
-/** Apply: what each kind of entry does to the state, on every peer alike (spec 1.2, 1.4). */
+/** Apply: what each kind of entry does to the state, on every peer alike. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { MemoryBackend } from "../../../shared/backend/memory-backend.ts";
 import { EMPTY, textOf, utf8 } from "../../../shared/base/bytes.ts";
