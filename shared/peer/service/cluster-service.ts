@@ -75,17 +75,10 @@ export class ClusterMembers implements ClusterService {
   }
 
   async memberPromote(id: bigint, call: CallContext): Promise<MembersAnswer> {
-    const deadline = this.#deadline(call);
-    for (;;) {
-      if (this.#context.consensus.leadership.leads) return this.#promoteAsLeader(id, call);
-      const reply = await this.#leader.ask({ kind: "memberPromote", member: id }, deadline);
-      if (reply?.kind === "memberPromote") {
-        if (reply.refusal !== "") throw refusalOf(reply.refusal);
-        // The leader has applied it; this member may not have.
-        return this.memberList({ linearizable: true }, call);
-      }
-      await this.#leader.pause(deadline);
-    }
+    const promote = { kind: "memberPromote", member: id } as const;
+    const answer = await this.#byLeader(promote, call, () => this.#promoteAsLeader(id, call));
+    // Another leader has applied it; this member may not have.
+    return answer ?? this.memberList({ linearizable: true }, call);
   }
 
   async memberChange(
@@ -93,7 +86,11 @@ export class ClusterMembers implements ClusterService {
     call: CallContext,
   ): Promise<MembersAnswer & { added: readonly Member[] }> {
     const steps = this.#stepsOf(change);
-    await this.#learnersReady(change.promote, call);
+    const { promote } = change;
+    if (promote.length > 0) {
+      const ready = { kind: "learnersReady", members: promote } as const;
+      await this.#byLeader(ready, call, () => this.#judgeLearners(promote));
+    }
     const { memberId: self, strictReconfigCheck } = this.#context.config;
     if (strictReconfigCheck) checkSteps(this.#members, steps, { self, health: this.#health });
     const answer = await this.#change({ kind: "memberChange", steps }, call);
@@ -171,16 +168,22 @@ export class ClusterMembers implements ClusterService {
     }
   }
 
-  /** Asks the leader, whoever it is by then, to judge them. */
-  async #learnersReady(members: readonly bigint[], call: CallContext): Promise<void> {
-    if (members.length === 0) return;
+  /**
+   * The leader, whoever it is by then, does it: this member (`here`, whose result is returned), or
+   * another one. Throws the leader's refusal.
+   */
+  async #byLeader<Result>(
+    question: LearnerCall,
+    call: CallContext,
+    here: () => Result,
+  ): Promise<Result | undefined> {
     const deadline = this.#deadline(call);
     for (;;) {
-      if (this.#context.consensus.leadership.leads) return this.#judgeLearners(members);
-      const reply = await this.#leader.ask({ kind: "learnersReady", members }, deadline);
-      if (reply?.kind === "learnersReady") {
+      if (this.#context.consensus.leadership.leads) return here();
+      const reply = await this.#leader.ask(question, deadline);
+      if (reply?.kind === question.kind) {
         if (reply.refusal !== "") throw refusalOf(reply.refusal);
-        return;
+        return undefined;
       }
       await this.#leader.pause(deadline);
     }
