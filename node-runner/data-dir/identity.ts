@@ -9,7 +9,7 @@ import type { Files } from "../files/files.ts";
 import type { LogIdentity } from "../wal/layout.ts";
 
 /** Counts up when older programs can't use the directory any more. */
-export const DATA_DIRECTORY_FORMAT = 1;
+const DATA_DIRECTORY_FORMAT = 1;
 
 /** The directory can't be used with this configuration or by this version. */
 export class DataDirectoryError extends Error {

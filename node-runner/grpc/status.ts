@@ -65,7 +65,7 @@ const MESSAGE_BYTES_MAX = 4096;
  * UTF-8 with everything but printable ASCII, and the percent sign, as `%XX` (gRPC over HTTP2,
  * "Status-Message").
  */
-export function percentEncode(text: string): string {
+function percentEncode(text: string): string {
   const bytes = utf8(text).subarray(0, MESSAGE_BYTES_MAX);
   let encoded = "";
   for (const byte of bytes) {

@@ -58,7 +58,7 @@ export function attachLink(server: Server, services: Services, options: LinkDoor
   return door;
 }
 
-export function openLinkDoor(services: Services, options: LinkDoorOptions): LinkDoor {
+function openLinkDoor(services: Services, options: LinkDoorOptions): LinkDoor {
   return new Door(services, options);
 }
 

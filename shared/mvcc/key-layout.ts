@@ -42,7 +42,7 @@ import type { BackendReader } from "../backend/backend.ts";
 import type { KeyValue } from "./types.ts";
 
 /** Bytes behind the escaped key in a row of `key`, and all bytes of a row's key in `revision`. */
-export const SUFFIX_BYTES = 12;
+const SUFFIX_BYTES = 12;
 /** Changes of one revision, at most. */
 export const SUB_MAX = 0x7fff_ffff;
 
@@ -276,13 +276,13 @@ export function decodeKeyValue(row: Bytes, value: Bytes): KeyValue {
 }
 
 /** Writes a signed 64-bit number, big-endian. */
-export function writeInt64(target: Bytes, offset: number, value: bigint): void {
+function writeInt64(target: Bytes, offset: number, value: bigint): void {
   const unsigned = BigInt.asUintN(64, value);
   writeUint32(target, offset, Number(unsigned >> 32n));
   writeUint32(target, offset + 4, Number(unsigned & 0xffff_ffffn));
 }
 
-export function readInt64(source: Bytes, offset: number): bigint {
+function readInt64(source: Bytes, offset: number): bigint {
   const high = BigInt(readUint32(source, offset));
   return BigInt.asIntN(64, (high << 32n) | BigInt(readUint32(source, offset + 4)));
 }

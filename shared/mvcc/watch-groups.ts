@@ -16,7 +16,7 @@ import type { Event } from "./types.ts";
 import type { WatchBatch, WatchFilters } from "./watch-registry.ts";
 
 /** What one group matched in a round: `parent`'s events and then `event`. */
-export class MatchNode {
+class MatchNode {
   readonly #parent: MatchNode | undefined;
   readonly #event: Event | undefined;
   /** The first child stands apart: mostly there is no other. */

@@ -36,7 +36,7 @@ export const RECEIVER_POINTS = [
   "snapshot-switched",
   "snapshot-installed-untold",
 ] as const;
-export const SENDER_POINTS = ["snapshot-sent-chunk"] as const;
+const SENDER_POINTS = ["snapshot-sent-chunk"] as const;
 
 /** What a member passes whose database is defragmented. */
 export const DEFRAGMENT_POINTS = [

@@ -26,7 +26,7 @@ export function entryData(index: number): Bytes {
   return data;
 }
 
-export function applyEntry(writer: BatchWriter, index: number): void {
+function applyEntry(writer: BatchWriter, index: number): void {
   writer.put("key", bytesOf(index % KEYS), bytesOf(index));
   writer.put("revision", bytesOf(index), entryData(index));
   if (index > KEYS) writer.delete("revision", bytesOf(index - KEYS));

@@ -184,11 +184,11 @@ function sameStepAnswer(a: StepAnswer, b: StepAnswer): boolean {
   return a.kind === "put" && b.kind === "put";
 }
 
-export function sameFound(a: RangeFound, b: RangeFound): boolean {
+function sameFound(a: RangeFound, b: RangeFound): boolean {
   return sameKvs(a.kvs, b.kvs) && a.count === b.count && a.more === b.more;
 }
 
-export function sameKv(a: ObservedKv, b: ObservedKv): boolean {
+function sameKv(a: ObservedKv, b: ObservedKv): boolean {
   return (
     a.key === b.key &&
     a.value === b.value &&

@@ -15,7 +15,7 @@ export interface PoolOptions {
   readonly ended: (result: SimulationResult) => boolean;
 }
 
-export const WORKERS_MAX = availableParallelism();
+const WORKERS_MAX = availableParallelism();
 
 /** Runs all of `runs`, in order as workers become free. Rejects when a worker dies. */
 export async function runPool(

@@ -130,7 +130,7 @@ function overTheWire<Frame extends PeerFrame>(frame: Frame, from: NodeId, to: No
   return decoded as Frame;
 }
 
-export class SimTransport implements PeerTransport {
+class SimTransport implements PeerTransport {
   inbox: PeerInbox = {
     messages: () => {},
     call: () => Promise.reject(new Error("not started")),

@@ -37,7 +37,7 @@ export interface Fault {
   after?(method: string): Promise<void> | void;
 }
 
-export function inRange(key: Bytes, from: Bytes, end: Bytes): boolean {
+function inRange(key: Bytes, from: Bytes, end: Bytes): boolean {
   if (end.length === 0) return equalBytes(key, from);
   if (compareBytes(key, from) < 0) return false;
   return (end.length === 1 && end[0] === 0) || compareBytes(key, end) < 0;

@@ -14,7 +14,7 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Hasher, Host } from "../host.ts";
 import { SnapshotError } from "./snapshot-format.ts";
 
-export const FILE_MAGIC: Bytes = utf8("quorate snapshot");
+const FILE_MAGIC: Bytes = utf8("quorate snapshot");
 export const FILE_HASH_BYTES = 32;
 
 const LENGTH_BYTES = 4;

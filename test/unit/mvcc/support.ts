@@ -13,7 +13,7 @@ import type {
   RevisionEvents,
 } from "../../../shared/mvcc/types.ts";
 
-export const SMALL_STEP: StepBudget = { rows: 3, bytes: 1000 };
+const SMALL_STEP: StepBudget = { rows: 3, bytes: 1000 };
 
 export function query(key: string, rangeEnd = "", options: Partial<RangeQuery> = {}): RangeQuery {
   return { ...wholeRange(utf8(key), utf8(rangeEnd)), ...options };

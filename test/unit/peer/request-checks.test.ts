@@ -1,4 +1,4 @@
-/** The checks before a proposal: etcd's conditions and answers (spec 1.2). */
+/** The checks before a proposal: etcd's conditions and answers. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RpcError } from "../../../shared/api/errors.ts";

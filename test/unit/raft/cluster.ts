@@ -55,7 +55,7 @@ export function encodeChange(text: string): Uint8Array {
   return utf8(text);
 }
 
-export function decodeChange(data: Uint8Array): ConfChange {
+function decodeChange(data: Uint8Array): ConfChange {
   const words = textOf(data).split(" ").filter(Boolean);
   const steps = words
     .filter((word) => word.includes(":"))

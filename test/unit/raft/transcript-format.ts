@@ -11,7 +11,7 @@ function textOfData(data: Uint8Array): string {
   return ` (${data.length} bytes)`;
 }
 
-export function formatEntry({ term, index, kind, data }: Entry): string {
+function formatEntry({ term, index, kind, data }: Entry): string {
   const prefix = kind === "membership" ? " membership" : "";
   return `${term}/${index}${prefix}${textOfData(data)}`;
 }
