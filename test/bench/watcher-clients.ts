@@ -8,6 +8,7 @@ import { prefixEnd, utf8 } from "../../shared/base/bytes.ts";
 import { decodeReplyBatch, encodeCallFrame, joinFrames } from "../../shared/wire/link-codec.ts";
 import { LINK_VERSION } from "../../shared/wire/link.ts";
 import type { LinkCallFrame } from "../../shared/wire/link.ts";
+import { watchRequest } from "../support/watch-request.ts";
 
 export type Kind = "links" | "events";
 
@@ -21,17 +22,11 @@ const OPEN: LinkCallFrame = { kind: "watchOpen", stream: 1, requireLeader: false
 const CREATE: LinkCallFrame = {
   kind: "watchCreate",
   stream: 1,
-  create: {
+  create: watchRequest({
     key: utf8(PREFIX),
     rangeEnd: prefixEnd(utf8(PREFIX)) ?? Uint8Array.of(0),
-    startRevision: 0,
-    progressNotify: false,
-    noPut: false,
-    noDelete: false,
-    previousKv: false,
-    watchId: 0n,
     fragment: true,
-  },
+  }),
 };
 
 /** What all watchers tell. */

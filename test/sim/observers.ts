@@ -4,12 +4,8 @@
  */
 import { EMPTY, textOf } from "../../shared/base/bytes.ts";
 import type { Peer } from "../../shared/peer/peer.ts";
-import type {
-  CallContext,
-  WatchCreate,
-  WatchedEvent,
-  WatchResponse,
-} from "../../shared/peer/services.ts";
+import type { CallContext, WatchedEvent, WatchResponse } from "../../shared/peer/services.ts";
+import { watchRequest } from "../support/watch-request.ts";
 import type { ObservedEvent, ObservedKv } from "./history.ts";
 import { sameEvents } from "./model.ts";
 import type { SimCluster } from "./sim-cluster.ts";
@@ -21,17 +17,11 @@ export const ANY_CALL: CallContext = {
   onCancel: () => {},
 };
 
-export const WATCH_ALL: WatchCreate = {
+export const WATCH_ALL = watchRequest({
   key: Uint8Array.of(0),
   rangeEnd: Uint8Array.of(0),
   startRevision: 1,
-  progressNotify: false,
-  noPut: false,
-  noDelete: false,
-  previousKv: false,
-  watchId: 0n,
-  fragment: false,
-};
+});
 
 export function observedKv(kv: WatchedEvent["kv"]): ObservedKv {
   const { createRevision, modRevision, version, lease } = kv;

@@ -59,6 +59,20 @@ async function addLearners(through: InProcessMember): Promise<InProcessMember[]>
   return joined;
 }
 
+/**
+ * Three members, of which the leader and `gone` are to be replaced by two that haven't come: the new
+ * half has one of three, so nothing is decided. `asked` is the change's call.
+ */
+async function startUndecided() {
+  const leading = await start({ config: { strictReconfigCheck: false } });
+  const [gone, staying] = driven.cluster.followers as [InProcessMember, InProcessMember];
+  await driven.settled(put(leading, "key", "before"));
+  const asked = change(leading, { add: [voter("a"), voter("b")], remove: [leading.id, gone.id] });
+  asked.catch(() => undefined);
+  await driven.clock.until(() => staying.peer.raftStatus().membership.autoLeave);
+  return { leading, gone, staying, asked };
+}
+
 /** The members by a member's own list, also while no quorum answers. */
 async function listed(member: InProcessMember): Promise<readonly Member[]> {
   const { cluster } = member.peer.services;
@@ -99,14 +113,9 @@ describe("replacing two of three at once", () => {
   );
 
   test("by new voters: until they have come nothing is decided, also after a restart", async () => {
-    const leading = await start({ config: { strictReconfigCheck: false } });
+    const { leading, gone, staying, asked } = await startUndecided();
     const { cluster, clock, settled } = driven;
-    const [gone, staying] = cluster.followers as [InProcessMember, InProcessMember];
-    await settled(put(leading, "key", "before"));
-    const asked = change(leading, { add: [voter("a"), voter("b")], remove: [leading.id, gone.id] });
-    asked.catch(() => undefined);
-    await clock.until(() => staying.peer.raftStatus().membership.autoLeave);
-    // The new half has one of three: nothing is decided, and all five are members.
+    // All five are members.
     const members = await listed(staying);
     expect(members).toHaveLength(5);
     for (const member of [leading, gone, staying]) {
@@ -209,20 +218,15 @@ describe("the rules of single changes", () => {
 });
 
 test("--force-new-cluster ends a joint change, too", async () => {
-  const leading = await start({ config: { strictReconfigCheck: false } });
-  const { cluster, clock, settled } = driven;
-  const [gone, last] = cluster.followers as [InProcessMember, InProcessMember];
-  await settled(put(leading, "key", "value"));
-  const asked = change(leading, { add: [voter("a"), voter("b")], remove: [leading.id, gone.id] });
-  asked.catch(() => undefined);
-  await clock.until(() => last.peer.raftStatus().membership.autoLeave);
-  for (const member of [leading, gone, last]) member.crash();
-  last.config = { forceNewCluster: true };
-  last.start();
-  await settled(last.peer.ready());
-  expect(idsOf(await listed(last))).toEqual([last.id]);
-  expect(valueOf(await settled(get(last, "key")))).toBe("value");
-  await settled(put(last, "key", "again"));
+  const { leading, gone, staying } = await startUndecided();
+  const { settled } = driven;
+  for (const member of [leading, gone, staying]) member.crash();
+  staying.config = { forceNewCluster: true };
+  staying.start();
+  await settled(staying.peer.ready());
+  expect(idsOf(await listed(staying))).toEqual([staying.id]);
+  expect(valueOf(await settled(get(staying, "key")))).toBe("before");
+  await settled(put(staying, "key", "again"));
 });
 
 function idsOf(members: readonly Member[]): bigint[] {

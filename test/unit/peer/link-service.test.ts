@@ -1,7 +1,7 @@
 /** peer/link-service: sessions, calls and watch streams of a link over a port in memory. */
 import { describe, expect, test } from "vitest";
 import { rpcError } from "../../../shared/api/errors.ts";
-import { EMPTY, utf8 } from "../../../shared/base/bytes.ts";
+import { utf8 } from "../../../shared/base/bytes.ts";
 import type { Bytes } from "../../../shared/base/bytes.ts";
 import { LIMITS } from "../../../shared/base/limits.ts";
 import { exchangeLink } from "../../../shared/peer/link-exchange.ts";
@@ -10,6 +10,7 @@ import { encodeCbor } from "../../../shared/wire/cbor.ts";
 import { decodeReplyBatch, encodeCallFrame, joinFrames } from "../../../shared/wire/link-codec.ts";
 import type { LinkCallFrame, LinkReplyFrame, LinkRequest } from "../../../shared/wire/link.ts";
 import { MemoryServices } from "../../support/memory-services.ts";
+import { watchRequest } from "../../support/watch-request.ts";
 import { rangeOp } from "./driven-cluster.ts";
 
 const hello: LinkCallFrame = { kind: "hello", version: 1, role: "client", token: "" };
@@ -35,17 +36,7 @@ const call = (id: number, request: LinkRequest): LinkCallFrame => ({
 const create = (startRevision: number, key = "k"): LinkCallFrame => ({
   kind: "watchCreate",
   stream: 1,
-  create: {
-    key: utf8(key),
-    rangeEnd: EMPTY,
-    startRevision,
-    progressNotify: false,
-    noPut: false,
-    noDelete: false,
-    previousKv: false,
-    watchId: 0n,
-    fragment: false,
-  },
+  create: watchRequest({ key: utf8(key), startRevision }),
 });
 const batchOf = (...frames: LinkCallFrame[]): Bytes => joinFrames(frames.map(encodeCallFrame));
 

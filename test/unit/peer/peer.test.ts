@@ -7,6 +7,7 @@ import { encodeEnd, encodeHeader } from "../../../shared/peer/state/snapshot-for
 import { wholeRange } from "../../../shared/mvcc/types.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import type { InProcessMember } from "../../support/in-process-cluster.ts";
+import { watchRequest } from "../../support/watch-request.ts";
 import {
   compare,
   get,
@@ -351,17 +352,7 @@ describe("three members", () => {
         },
         PATIENT_CALL,
       )
-      .create({
-        key: utf8("key"),
-        rangeEnd: utf8("kez"),
-        startRevision: 2,
-        progressNotify: false,
-        noPut: false,
-        noDelete: false,
-        previousKv: false,
-        watchId: 0n,
-        fragment: false,
-      });
+      .create(watchRequest({ key: utf8("key"), rangeEnd: utf8("kez"), startRevision: 2 }));
     cluster.network.heal();
     await clock.until(() => valueOfKey(lagging, "key49") !== undefined);
     expect(lagging.log.firstIndex).toBeGreaterThan(40);

@@ -1,4 +1,4 @@
-/** Watch streams: ids, order, failures, progress, fragments and slow readers (spec 1.3). */
+/** Watch streams: ids, order, failures, progress, fragments and slow readers. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { errorText } from "../../../shared/api/errors.ts";
 import type { RpcError } from "../../../shared/api/errors.ts";
@@ -7,6 +7,7 @@ import { LIMITS } from "../../../shared/base/limits.ts";
 import type { WatchCreate, WatchResponse, WatchSink } from "../../../shared/peer/services.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import type { InProcessMember } from "../../support/in-process-cluster.ts";
+import { watchRequest } from "../../support/watch-request.ts";
 import { deleteOp, put, putOp, startDriven, txnOp } from "./driven-cluster.ts";
 import type { Driven } from "./driven-cluster.ts";
 
@@ -49,18 +50,7 @@ function describeResponse(response: WatchResponse): string {
 }
 
 function request(key: string, rangeEnd = "", more: Partial<WatchCreate> = {}): WatchCreate {
-  return {
-    key: utf8(key),
-    rangeEnd: utf8(rangeEnd),
-    startRevision: 0,
-    progressNotify: false,
-    noPut: false,
-    noDelete: false,
-    previousKv: false,
-    watchId: 0n,
-    fragment: false,
-    ...more,
-  };
+  return watchRequest({ key: utf8(key), rangeEnd: utf8(rangeEnd), ...more });
 }
 
 let driven: Driven;

@@ -10,6 +10,7 @@ import type { ReplicaOptions } from "../../../shared/replica/replica.ts";
 import { ManualClock } from "../../support/clocks.ts";
 import { PATIENT_CALL } from "../../support/in-process-cluster.ts";
 import { ScriptedCluster } from "../../support/scripted-cluster.ts";
+import { watchRequest } from "../../support/watch-request.ts";
 
 export const PREFIX = "p/";
 export const LINEARIZABLE: ReadLevel = { serializable: false };
@@ -125,16 +126,7 @@ export class Watching {
       },
       PATIENT_CALL,
     );
-    this.#stream.create({
-      ...range,
-      startRevision,
-      progressNotify: false,
-      noPut: false,
-      noDelete: false,
-      previousKv: false,
-      watchId: 0n,
-      fragment: false,
-    });
+    this.#stream.create(watchRequest({ ...range, startRevision }));
   }
 
   resume(): void {

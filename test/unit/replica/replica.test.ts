@@ -25,6 +25,14 @@ function clusterOf(keys: number): ScriptedCluster {
   return cluster;
 }
 
+/** A replica of so many keys that has come as far as they have. */
+async function following(keys: number) {
+  const cluster = clusterOf(keys);
+  const replica = startReplica({ cluster });
+  await caughtUp(replica);
+  return { cluster, replica };
+}
+
 describe("the copy", () => {
   test("holds the range as it was at one revision, page by page, and nothing else", async () => {
     const cluster = clusterOf(200);
@@ -109,9 +117,7 @@ describe("the copy", () => {
 
 describe("the levels", () => {
   test("linearizable: what was written before is read, though the feed is late", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     cluster.isHeld = true;
     cluster.put("p/1", "new");
     const late = read(replica, point("p/1"), LINEARIZABLE);
@@ -125,18 +131,14 @@ describe("the levels", () => {
   });
 
   test("linearizable: what isn't in the range is waited for by asking for progress", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     cluster.put("other", "again");
     const answer = await driven(replica.clock, read(replica, {}, LINEARIZABLE));
     expect(answer.header.revision).toBe(cluster.store.revision);
   });
 
   test("linearizable: reads that come close together share a round, later ones get one of their own", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const gate = Promise.withResolvers<void>();
     cluster.before = () => gate.promise;
     const before = cluster.confirmations;
@@ -162,9 +164,7 @@ describe("the levels", () => {
   });
 
   test("linearizable: rounds that nobody answers are bounded, and none is needed for each read", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const gate = Promise.withResolvers<void>();
     cluster.before = () => gate.promise;
     const before = cluster.confirmations;
@@ -181,9 +181,7 @@ describe("the levels", () => {
   });
 
   test("linearizable: without a peer it fails at its deadline, and answers nothing", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     cluster.isDown = true;
     cluster.cut();
     const answer = read(replica, {}, LINEARIZABLE, 1000);
@@ -192,9 +190,7 @@ describe("the levels", () => {
   });
 
   test("session: at once when it has come so far, else it waits", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const { confirmations } = cluster;
     const seen = { serializable: true, fresh: { atLeastRevision: cluster.store.revision } };
     expect((await read(replica, {}, seen)).kvs).toHaveLength(3);
@@ -211,9 +207,7 @@ describe("the levels", () => {
   });
 
   test("bounded: a round proves freshness for so long, and the age says how old it is", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const { confirmations } = cluster;
     const within = (maxAgeMilliseconds: number) => ({
       serializable: true,
@@ -230,9 +224,7 @@ describe("the levels", () => {
   });
 
   test("bounded: a clock that steps back proves nothing any more", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     expect((await read(replica)).ageMilliseconds).toBeDefined();
     replica.clockOffset = -10_000;
     expect((await read(replica)).ageMilliseconds).toBeUndefined();
@@ -246,9 +238,7 @@ describe("the levels", () => {
   });
 
   test("at a revision: what history holds, and a refusal below it", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const base = replica.replica.status.revision;
     cluster.put("p/1", "new");
     await caughtUp(replica);
@@ -259,9 +249,7 @@ describe("the levels", () => {
 
 describe("watches", () => {
   test("hundreds of watchers hear of everything once and in order, from one watch of the cluster", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const watching = Array.from({ length: 300 }, () => new Watching(replica));
     const expected: string[] = [];
     for (let turn = 0; turn < 20; turn += 1) {
@@ -275,9 +263,7 @@ describe("watches", () => {
   });
 
   test("one that begins in the past, at its end, or reads slowly misses nothing", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const first = replica.replica.state.store.watchFloor;
     const slow = new Watching(replica);
     slow.isFull = true;
@@ -309,9 +295,7 @@ describe("watches", () => {
 
 describe("thousands of slow watchers", () => {
   test("cost a position each: what they have yet to see is read from history, once for many", async () => {
-    const cluster = clusterOf(3);
-    const replica = startReplica({ cluster });
-    await caughtUp(replica);
+    const { cluster, replica } = await following(3);
     const watching = Array.from({ length: 2000 }, () => new Watching(replica));
     for (const each of watching) each.isFull = true;
     const expected: number[] = [];

@@ -17,15 +17,14 @@ import { LinkRoom } from "../../../../worker/durable/link-room.ts";
 import type { ServerSocket } from "../../../../worker/workerd.ts";
 import { PATIENT_CALL, startInProcessCluster } from "../../../support/in-process-cluster.ts";
 import { MemoryServices } from "../../../support/memory-services.ts";
+import { watchRequest } from "../../../support/watch-request.ts";
 
 const PATIENT = { timeout: 30_000 };
 
 /** What a watcher of keys that begin with a says. */
 const OPENING = ((): Bytes => {
   const hello = { kind: "hello", version: LINK_VERSION, role: "client", token: "" } as const;
-  const plain = { noPut: false, noDelete: false, previousKv: false, fragment: false };
-  const watched = { key: utf8("a"), rangeEnd: utf8("b"), startRevision: 0, watchId: 0n };
-  const create = { ...watched, ...plain, progressNotify: false };
+  const create = watchRequest({ key: utf8("a"), rangeEnd: utf8("b") });
   const opening = [
     hello,
     { kind: "watchOpen", stream: 1, requireLeader: false },
