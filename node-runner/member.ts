@@ -21,6 +21,7 @@ import type { ListenAddress } from "./config/url.ts";
 import { identityOf, openStorage, retire } from "./data-dir/storage.ts";
 import type { StorageOptions } from "./data-dir/storage.ts";
 import type { Logger } from "./logger.ts";
+import { addLogMetrics, diskMetrics } from "./metrics/disk-metrics.ts";
 import { addServerMetrics } from "./metrics/server-metrics.ts";
 import { createNodeHost } from "./node-host.ts";
 import { openPeerDoor } from "./peer-door.ts";
@@ -60,12 +61,14 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     return findCluster({ config, tls: () => peerTls.dialOptions() });
   };
   const identity = await identityFor(config, find);
+  const metrics = new Registry();
   const storage = await openStorage({
     dataDir: config.dataDir,
     walDir: config.walDir,
     identity,
     onFault: options.onFatal,
     appliedTerm: appliedTermOf,
+    times: diskMetrics(metrics),
     ...options.disk,
   });
   // One that joins knows nobody until its first snapshot; it may have been stopped before that.
@@ -99,8 +102,8 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
     ...members,
     version: options.peerVersion,
   });
-  const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
+  addLogMetrics(metrics, () => storage.log.facts);
   addServerMetrics(metrics, { peer, memberId: identity.memberId });
 
   const peerDoors = await Promise.all(

@@ -12,7 +12,9 @@ import { randomInt } from "node:crypto";
 import type { Backend } from "../../shared/backend/backend.ts";
 import type { Files } from "../files/files.ts";
 import { NodeFiles } from "../files/node-files.ts";
+import { timedFiles } from "../files/timed-files.ts";
 import { LmdbBackend } from "../lmdb/lmdb-backend.ts";
+import type { DiskTimes } from "../metrics/disk-metrics.ts";
 import type { LogIdentity } from "../wal/layout.ts";
 import { WriteAheadLog } from "../wal/write-ahead-log.ts";
 import {
@@ -42,6 +44,8 @@ export interface StorageOptions {
   readonly walSegmentBytes?: number | undefined;
   /** The disk, except for what LMDB maps itself. */
   readonly files?: Files | undefined;
+  /** Hears how long log and database took. */
+  readonly times?: DiskTimes | undefined;
 }
 
 export interface Storage {
@@ -120,9 +124,10 @@ function claim(files: Files, options: StorageOptions): boolean {
 
 function openLog(files: Files, options: StorageOptions): WriteAheadLog {
   const directory = options.walDir ?? `${memberPath(options.dataDir)}/wal`;
+  const { times } = options;
   try {
     return WriteAheadLog.open({
-      files,
+      files: times === undefined ? files : timedFiles(files, (seconds) => times.logged(seconds)),
       directory,
       identity: options.identity,
       salt: randomInt(2 ** 32),
@@ -143,6 +148,7 @@ function openBackend(files: Files, options: StorageOptions, log: WriteAheadLog):
     // Else a crash could leave the database ahead of the log.
     commitLimit: () => log.durableIndex,
     onFault: options.onFault,
+    onCommit: (seconds) => options.times?.committed(seconds),
   });
 }
 

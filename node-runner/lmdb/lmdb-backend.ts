@@ -45,6 +45,8 @@ export interface LmdbBackendOptions {
   readonly commitLimit?: () => number;
   /** Hears the first fault, at the latest when a call throws it; the peer must stop. */
   readonly onFault?: (fault: BackendError) => void;
+  /** Hears how many seconds each committed batch took. */
+  readonly onCommit?: ((seconds: number) => void) | undefined;
 }
 
 /** How often a batch looks whether the log has caught up. */
@@ -312,8 +314,12 @@ export class LmdbBackend implements Backend {
     const environment = this.#base.environment;
     const overlays = [frozen.overlay];
     const hasLonger = layersHaveLonger(overlays, environment);
+    const began = performance.now();
     environment.commit({ overlays, index: frozen.index, hasLonger, installs: false }).then(
-      () => this.#endBatch(frozen),
+      () => {
+        this.#options.onCommit?.((performance.now() - began) / 1000);
+        this.#endBatch(frozen);
+      },
       (cause: unknown) => {
         this.#faultOf(cause);
         this.#becomeIdle();

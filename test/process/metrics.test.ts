@@ -36,6 +36,31 @@ async function metricsOf(member: Member): Promise<Map<string, number>> {
 const metric = async (member: Member, name: string): Promise<number | undefined> =>
   (await metricsOf(member)).get(name);
 
+test("the disk's times are histograms that grow with writes", async () => {
+  cluster = await startQuorate({});
+  const [member] = cluster.members as [Member];
+  const client = clientOf(member);
+  const log = "etcd_disk_wal_fsync_duration_seconds";
+  const commits = "etcd_disk_backend_commit_duration_seconds";
+  const bytes = "etcd_disk_wal_write_bytes_total";
+  const before = await metricsOf(member);
+  for (const name of [`${log}_count`, `${commits}_count`, bytes]) {
+    expect(before.get(name)).toBeGreaterThanOrEqual(0);
+  }
+  await client.put({ key: utf8("a"), value: new Uint8Array(1000) });
+  const after = await metricsOf(member);
+  expect(after.get(`${log}_count`)).toBeGreaterThan(before.get(`${log}_count`) as number);
+  expect(after.get(`${log}_sum`)).toBeGreaterThan(before.get(`${log}_sum`) as number);
+  expect(after.get(bytes)).toBeGreaterThanOrEqual((before.get(bytes) as number) + 1000);
+  // Batches are committed behind the answers.
+  await expect
+    .poll(() => metric(member, `${commits}_sum`), { timeout: 60_000 })
+    .toBeGreaterThan(before.get(`${commits}_sum`) as number);
+  const text = await (await fetch(`http://${member.address}/metrics`)).text();
+  expect(text).toContain(`${log}_bucket{le="0.001"}`);
+  expect(text).toContain(`${log}_bucket{le="8.192"}`);
+});
+
 test("operations are counted one by one, keys as they come and go, also over a restart", async () => {
   cluster = await startQuorate({});
   const [member] = cluster.members as [Member];
