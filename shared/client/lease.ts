@@ -3,10 +3,10 @@
  * travel in batches.
  *
  * What an owner may believe: a lease is held until its ttl after the moment at which the last
- * successful renewal was
- * *sent*, less a margin for clock drift and late timers. When that moment passes unrenewed, or the peer says that
- * the lease is gone, `signal` aborts. Under long pauses of the process this can come late: what a
- * lease protects should also carry a fencing token (a revision that the protected resource compares).
+ * successful renewal was *sent*, less a margin for clock drift and late timers. When that moment
+ * passes unrenewed, or the peer says that the lease is gone, `signal` aborts. Under long pauses of
+ * the process this can come late: what a lease protects should also carry a fencing token (a
+ * revision that the protected resource compares).
  */
 import { RpcError } from "../api/errors.ts";
 import * as LIMITS from "../base/link-limits.ts";
@@ -31,7 +31,7 @@ export interface Lease extends AsyncDisposable {
   remainingMilliseconds(): number;
   /** Ends it at the peers, and the keys under it. */
   revoke(): Promise<void>;
-  /** Renews it no more; it expires by itself. */
+  /** Renews it no more; it expires by itself, and `signal` and `lost` don't tell when. */
   close(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -196,7 +196,7 @@ export class Store<Value> implements AsyncDisposable {
     return this.#core.caller.call({ method: "status" }, options);
   }
 
-  /** Closes the connection under all views. Leases are no longer renewed and expire by themselves. */
+  /** Closes the connection under all views, and its leases as `Lease.close` does. */
   close(): void {
     this.#core.leases.close();
     this.#core.caller.close();

@@ -22,9 +22,9 @@
  *
  * Flags of a call: 1 requireLeader, 2 serializable (range, txn), linearizable (memberList),
  * physical (compact) or keys (leaseTimeToLive), 8 the operation is followed by the freshness that a
- * serializable range demands [revision, milliseconds|null], 4 the last item is a write's identity [client,
- * sequence, floor]. Of watchCreate: 1 progressNotify, 2 noPut, 4
- * noDelete, 8 previousKv, 16 fragment. Of watchResponse: 1 created, 2 canceled, 4 fragment.
+ * serializable range demands [revision, milliseconds|null], 4 the last item is a write's identity
+ * [client, sequence, floor]. Of watchCreate: 1 progressNotify, 2 noPut, 4 noDelete, 8 previousKv, 16
+ * fragment. Of watchResponse: 1 created, 2 canceled, 4 fragment.
  */
 import { concatBytes } from "../base/bytes.ts";
 import type { Bytes } from "../base/bytes.ts";

@@ -72,8 +72,7 @@ export class StateMachine {
   /**
    * Applies entries that follow the applied index without a gap. `commands[i]` is what
    * `entries[i]` carries; undefined for a new leader's empty entry, and for one of kind membership,
-   * which ends a joint change. Watchers are told once all of
-   * it is visible. One result per entry.
+   * which ends a joint change. Watchers are told once all of it is visible. One result per entry.
    */
   apply(
     entries: readonly Entry[],
