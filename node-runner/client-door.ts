@@ -4,6 +4,7 @@
  * --listen-metrics-urls.
  */
 import type { Registry } from "prom-client";
+import { LIMITS } from "../shared/base/limits.ts";
 import type { ProtoServices } from "../shared/peer/proto/methods.ts";
 import type { Services } from "../shared/peer/services.ts";
 import type { Config } from "./config/config.ts";
@@ -65,7 +66,7 @@ export async function openClientDoors(options: ClientDoorOptions): Promise<Door[
 function createGrpc({ config, logger, metrics, methods }: ClientDoorOptions): GrpcServer {
   return new GrpcServer({
     services: grpcServices(methods),
-    messageBytesMax: config.requestBytesMax + 512 * 1024,
+    messageBytesMax: config.requestBytesMax + LIMITS.requestOverheadBytes,
     observer: createGrpcMetrics({
       registry: metrics,
       extensive: config.metrics === "extensive",
@@ -85,7 +86,7 @@ function createGrpc({ config, logger, metrics, methods }: ClientDoorOptions): Gr
 /** Gateway and routes, for HTTP/1.1 and HTTP/2. */
 function clientHandler(options: ClientDoorOptions): HttpHandler {
   const { config, methods, services, metrics } = options;
-  const gateway = config.gateway ? createGateway(methods) : NOT_FOUND;
+  const gateway = config.gateway ? createGateway(methods, config.requestBytesMax) : NOT_FOUND;
   const routes = fetchHandler(options, clientRoutes(services, metrics));
   const members = createMemberChange(services);
   return withCors(config.corsOrigins, (request, response) => {
@@ -182,8 +183,9 @@ async function openDoor(options: ClientDoorOptions, wanted: WantedDoor): Promise
 
 function gatewaySockets({ config, methods }: ClientDoorOptions): GatewaySockets {
   return new GatewaySockets({
-    gateway: createGateway(methods),
+    gateway: createGateway(methods, config.requestBytesMax),
     isUnary: (target) => isUnaryTarget(methods, target),
+    requestBytesMax: config.requestBytesMax,
     origins: listedOrigins(config),
   });
 }

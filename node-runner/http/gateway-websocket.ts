@@ -17,7 +17,7 @@ import type {
   HttpRequest,
   HttpResponse,
 } from "../http2/http-handler.ts";
-import { GATEWAY_JSON_BYTES_MAX, isGatewayTarget } from "./gateway.ts";
+import { isGatewayTarget, jsonBytesMaxOf } from "./gateway.ts";
 import { JsonSplitter } from "./json-splitter.ts";
 import { isOriginAllowed, refuseUpgrade } from "./upgrade.ts";
 
@@ -25,20 +25,25 @@ export interface GatewaySocketsOptions {
   readonly gateway: HttpHandler;
   /** Whether a target's method takes one request. */
   readonly isUnary: (target: string) => boolean;
+  /** As the gateway has it. */
+  readonly requestBytesMax: number;
   /** Origins of browsers' pages that may connect, besides the peer's own. */
   readonly origins: readonly string[];
 }
 
 export class GatewaySockets {
   readonly #options: GatewaySocketsOptions;
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: GATEWAY_JSON_BYTES_MAX,
-  });
+  readonly #jsonBytesMax: number;
+  readonly #server: WebSocketServer;
 
   constructor(options: GatewaySocketsOptions) {
     this.#options = options;
+    this.#jsonBytesMax = jsonBytesMaxOf(options.requestBytesMax);
+    this.#server = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: this.#jsonBytesMax,
+    });
   }
 
   owns(request: IncomingMessage): boolean {
@@ -49,7 +54,10 @@ export class GatewaySockets {
     if (!isOriginAllowed(request, this.#options.origins)) return refuseUpgrade(socket, 403);
     this.#server.handleUpgrade(request, socket, head, (accepted) => {
       const isUnary = this.#options.isUnary(request.url ?? "");
-      const exchange = new SocketExchange(accepted, { request, isUnary });
+      const exchange = new SocketExchange(accepted, {
+        request,
+        firstValue: isUnary ? new JsonSplitter(this.#jsonBytesMax) : undefined,
+      });
       this.#options.gateway(exchange, exchange);
     });
   }
@@ -68,16 +76,20 @@ class SocketExchange implements HttpRequest, HttpResponse {
   readonly socket: Socket;
   readonly #webSocket: WebSocket;
   readonly #request: IncomingMessage;
-  readonly #isUnary: boolean;
+  /** Finds the end of the one request of a unary call. */
+  readonly #firstValue: JsonSplitter | undefined;
   #hasHead = false;
   #isOver = false;
   #isFull = false;
   #onDrain: () => void = () => undefined;
 
-  constructor(webSocket: WebSocket, options: { request: IncomingMessage; isUnary: boolean }) {
+  constructor(
+    webSocket: WebSocket,
+    options: { request: IncomingMessage; firstValue: JsonSplitter | undefined },
+  ) {
     this.#webSocket = webSocket;
     this.#request = options.request;
-    this.#isUnary = options.isUnary;
+    this.#firstValue = options.firstValue;
     this.target = options.request.url ?? "";
     this.socket = options.request.socket;
     // The close that follows an error does the work.
@@ -90,7 +102,7 @@ class SocketExchange implements HttpRequest, HttpResponse {
   }
 
   receive(receiver: BodyReceiver): void {
-    const first = this.#isUnary ? new JsonSplitter(GATEWAY_JSON_BYTES_MAX) : undefined;
+    const first = this.#firstValue;
     let isComplete = false;
     this.#webSocket.binaryType = "nodebuffer";
     this.#webSocket.on("message", (data) => {

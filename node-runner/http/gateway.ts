@@ -22,8 +22,10 @@ import {
 import { GATEWAY_PATHS } from "./gateway-paths.ts";
 import { JsonSplitter } from "./json-splitter.ts";
 
-/** Base64 and escapes: what a request's JSON may take for the same protobuf bytes. */
-export const GATEWAY_JSON_BYTES_MAX = 2 * (LIMITS.requestBytesMax + LIMITS.requestOverheadBytes);
+/** What a request's JSON may take, by the bytes that it may have as protobuf: base64 and escapes. */
+export function jsonBytesMaxOf(requestBytesMax: number): number {
+  return 2 * (requestBytesMax + LIMITS.requestOverheadBytes);
+}
 
 const READ_OPTIONS = { ignoreUnknownFields: true, recursionLimit: LIMITS.messageDepthMax };
 
@@ -34,15 +36,22 @@ export function isGatewayTarget(target: string): boolean {
   return target.startsWith("/v3/") || target.startsWith("/v3beta/");
 }
 
-export function createGateway(services: ProtoServices): HttpHandler {
+/** `requestBytesMax`: as the services take it. */
+export function createGateway(
+  services: ProtoServices,
+  requestBytesMax: number = LIMITS.requestBytesMax,
+): HttpHandler {
+  const jsonBytesMax = jsonBytesMaxOf(requestBytesMax);
   return (request, response) => {
+    const refuseUnread = (refusal: { error: RpcError; status?: number }): void =>
+      refuseOnceRead(request, response, { ...refusal, jsonBytesMax });
     const name = methodNameOf(request.target);
     if (name === undefined) {
-      return refuseUnread(request, response, { error: new RpcError("notFound", "Not Found") });
+      return refuseUnread({ error: new RpcError("notFound", "Not Found") });
     }
     if (request.method !== "POST") {
       const error = new RpcError("unimplemented", "Method Not Allowed");
-      return refuseUnread(request, response, { error, status: 405 });
+      return refuseUnread({ error, status: 405 });
     }
     const [service, methodName] = name.split("/") as [string, string];
     const method = services[service]?.[methodName];
@@ -51,10 +60,10 @@ export function createGateway(services: ProtoServices): HttpHandler {
         services[service] === undefined
           ? `unknown service ${service}`
           : `unknown method ${methodName} for service ${service}`;
-      return refuseUnread(request, response, { error: new RpcError("unimplemented", text) });
+      return refuseUnread({ error: new RpcError("unimplemented", text) });
     }
-    if (method.kind === "unary") void answerUnary(method, request, response);
-    else answerStream(method, request, response);
+    if (method.kind === "unary") void answerUnary(method, request, response, jsonBytesMax);
+    else answerStream(method, request, response, jsonBytesMax);
   };
 }
 
@@ -73,14 +82,13 @@ async function answerUnary(
   method: Extract<ProtoMethod, { kind: "unary" }>,
   request: HttpRequest,
   response: HttpResponse,
+  jsonBytesMax: number,
 ): Promise<void> {
   try {
-    const body = await readBody(request, GATEWAY_JSON_BYTES_MAX);
+    const body = await readBody(request, jsonBytesMax);
     if (body === undefined) {
-      throw new RpcError(
-        "resourceExhausted",
-        `the request is longer than ${GATEWAY_JSON_BYTES_MAX} bytes`,
-      );
+      const text = `the request is longer than ${jsonBytesMax} bytes`;
+      throw new RpcError("resourceExhausted", text);
     }
     const message = messageOf(method, body.toString("utf8"));
     const answer = await method.handle(message, callOf(request, response));
@@ -96,6 +104,7 @@ function answerStream(
   method: Exclude<ProtoMethod, { kind: "unary" }>,
   request: HttpRequest,
   response: HttpResponse,
+  jsonBytesMax: number,
 ): void {
   let isOver = false;
   let handler: StreamHandler<Message> | undefined;
@@ -131,7 +140,7 @@ function answerStream(
     if (!isOver) handler?.drained();
   });
   response.onAbort(() => finish());
-  const splitter = new JsonSplitter(GATEWAY_JSON_BYTES_MAX);
+  const splitter = new JsonSplitter(jsonBytesMax);
   const take = (texts: () => readonly string[]): void => {
     if (isOver) return;
     try {
@@ -186,12 +195,12 @@ function statusOf(error: RpcError) {
  * Refuses once the body has come: an answer before it ends in a reset over HTTP/2, which some
  * clients take for a failure of the connection.
  */
-function refuseUnread(
+function refuseOnceRead(
   request: HttpRequest,
   response: HttpResponse,
-  refusal: { error: RpcError; status?: number },
+  refusal: { error: RpcError; status?: number; jsonBytesMax: number },
 ): void {
-  readBody(request, GATEWAY_JSON_BYTES_MAX).then(
+  readBody(request, refusal.jsonBytesMax).then(
     () => refuse(response, refusal.error, refusal.status),
     // The client is gone.
     () => undefined,

@@ -1,8 +1,9 @@
-/** The JSON gateway before services that refuse a stream in the moment in which it is opened. */
+/** The JSON gateway: streams that are refused in the moment in which they are opened, and large requests. */
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { rpcError } from "../../../../shared/api/errors.ts";
+import { LIMITS } from "../../../../shared/base/limits.ts";
 import { protoServices } from "../../../../shared/peer/proto/methods.ts";
 import { createGateway } from "../../../../node-runner/http/gateway.ts";
 import { createHttp1Server } from "../../../../node-runner/http2/http1-exchange.ts";
@@ -55,4 +56,25 @@ test("a watch that needs a leader hears that there is none; the next one is serv
   });
   await reader?.cancel();
   await expect.poll(() => services.openStreams, { timeout: 30_000 }).toBe(0);
+});
+
+test("a request may be as long as the member's own limit makes it", async () => {
+  const requestBytesMax = 4 * LIMITS.requestBytesMax;
+  const large = createHttp1Server(
+    createGateway(protoServices(new MemoryServices()), requestBytesMax),
+  );
+  try {
+    large.listen(0, "127.0.0.1");
+    await once(large, "listening");
+    const { port } = large.address() as AddressInfo;
+    const put = (bytes: number): Promise<Response> =>
+      fetch(`http://127.0.0.1:${port}/v3/kv/put`, {
+        method: "POST",
+        body: JSON.stringify({ key: "YQ==", value: Buffer.alloc(bytes).toString("base64") }),
+      });
+    expect((await put(requestBytesMax)).status).toBe(200);
+  } finally {
+    large.closeAllConnections();
+    large.close();
+  }
 });
