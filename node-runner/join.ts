@@ -8,6 +8,7 @@ import * as http from "node:http";
 import * as https from "node:https";
 import type { ConnectionOptions } from "node:tls";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseExactJson } from "../shared/base/exact-json.ts";
 import type { PeerMember } from "../shared/peer/peer.ts";
 import type { Config } from "./config/config.ts";
 
@@ -138,16 +139,15 @@ function ask(url: string, { config, tls }: JoinOptions): Promise<Answer> {
 }
 
 function readAnswer({ clusterId, body }: Answer): ToldCluster {
-  // Ids are 64-bit numbers, which JSON.parse would round.
-  const quoted = body.replaceAll(/"id":\s*(\d+)/g, '"id":"$1"');
-  const list: unknown = JSON.parse(quoted);
+  const list = parseExactJson(body);
   if (!Array.isArray(list) || list.length === 0) throw new Error("answers no members");
   return { clusterId: BigInt(`0x${clusterId}`), members: list.map(memberOf) };
 }
 
 function memberOf(value: { id?: unknown; name?: unknown; peerURLs?: unknown } | null): PeerMember {
   const { id, name, peerURLs } = value ?? {};
-  const usable = typeof id === "string" && Array.isArray(peerURLs);
+  const isId = typeof id === "string" || typeof id === "number";
+  const usable = isId && Array.isArray(peerURLs);
   if (!usable || !peerURLs.every((url) => typeof url === "string")) {
     throw new Error("answers something else than members");
   }

@@ -165,6 +165,11 @@ describe("the JSON gateway", () => {
     });
   });
 
+  test("a lease's id may come as a number that a double would round", () => {
+    const sent = admitGateway(GRANT, "/v3/lease/revoke", `{"ID":${own}}`);
+    expect(JSON.parse(sent)).toEqual({ ID: `${own}` });
+  });
+
   test.each<[string, object]>([
     ["kv/range", { key: b64("w/") }],
     ["kv/range", { key: b64("r/"), range_end: b64("\0") }],
