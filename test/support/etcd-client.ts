@@ -8,6 +8,8 @@ import {
   type HealthCheckRequestSchema,
 } from "../../shared/api/gen/grpc/health/v1/health_pb.js";
 import {
+  Auth,
+  type AuthenticateRequestSchema,
   Cluster,
   type CompactionRequestSchema,
   type DeleteRangeRequestSchema,
@@ -177,6 +179,14 @@ export class EtcdClient {
 
   status() {
     return this.channel.unary(Maintenance.method.status, {});
+  }
+
+  authenticate(request: MessageInitShape<typeof AuthenticateRequestSchema>) {
+    return this.channel.unary(Auth.method.authenticate, request);
+  }
+
+  authStatus() {
+    return this.channel.unary(Auth.method.authStatus, {});
   }
 
   healthCheck(request: MessageInitShape<typeof HealthCheckRequestSchema> = {}) {

@@ -37,6 +37,7 @@ const PATHS: Readonly<Record<string, string>> = {
   "Cluster/MemberUpdate": "cluster/member/update",
   "Cluster/MemberList": "cluster/member/list",
   "Cluster/MemberPromote": "cluster/member/promote",
+  "Auth/AuthStatus": "auth/status",
   "Maintenance/MoveLeader": "maintenance/transfer-leadership",
 };
 

@@ -9,6 +9,7 @@ import {
 } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { RpcError } from "../../api/errors.ts";
 import type { CallContext, Services, WatchResponse, WatchService } from "../services.ts";
+import { authMethods } from "./auth-methods.ts";
 import { clusterMethods } from "./cluster-methods.ts";
 import { encodeWatchResponse } from "./encode.ts";
 import { kvMethods } from "./kv-methods.ts";
@@ -44,6 +45,7 @@ export function protoServices(services: Services): ProtoServices {
     },
     "etcdserverpb.Cluster": clusterMethods(services.cluster),
     "etcdserverpb.Maintenance": maintenanceMethods(services.maintenance),
+    "etcdserverpb.Auth": authMethods(services.maintenance),
     "grpc.health.v1.Health": healthMethods(),
   };
   return guardLearner(methods, services);

@@ -5,7 +5,15 @@ import { Compare_CompareTarget as CompareTarget } from "../../../shared/api/gen/
 import { HealthCheckResponse_ServingStatus as Serving } from "../../../shared/api/gen/grpc/health/v1/health_pb.js";
 import { EtcdClient } from "../../support/etcd-client.ts";
 import { GrpcChannel } from "../../support/rpc-channel.ts";
-import { failureOf, first, headerOf, revisionOf, type ApiSuite, type Case } from "../api-suite.ts";
+import {
+  expectRefused,
+  failureOf,
+  first,
+  headerOf,
+  revisionOf,
+  type ApiSuite,
+  type Case,
+} from "../api-suite.ts";
 
 export const headers: ApiSuite = (test) => {
   test("header: every KV and lease response names cluster, member, revision, term", async (c) => {
@@ -50,6 +58,19 @@ export const members: ApiSuite = (test, options) => {
         expect(first(member.clientURLs)).toMatch(/^\w+:./);
       }
     }
+  });
+
+  test("auth: who sends a password is told that authentication is not enabled", async (c) => {
+    await expectRefused(
+      c.client.authenticate({ name: "root", password: "secret" }),
+      "authNotEnabled",
+    );
+  });
+
+  test("auth: its status is that it is not enabled", async (c) => {
+    const status = await c.client.authStatus();
+    expect(status).toMatchObject({ enabled: false, authRevision: 1n });
+    expect(revisionOf(status)).toBeGreaterThan(0n);
   });
 
   test("status: shows version, sizes, leader, term and indexes", async (c) => {
