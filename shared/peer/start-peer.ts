@@ -30,7 +30,6 @@ import { WatchStreams } from "./service/watch-service.ts";
 import type { Services } from "./services.ts";
 import { StateMachine } from "./state/state-machine.ts";
 
-/** How long a leaving leader waits for its successor. */
 /** How long a leader that stops waits for a successor at least, and in election timeouts. */
 const HANDOVER_MILLISECONDS = 500;
 const HANDOVER_SHARE = 1 / 2;

@@ -177,7 +177,7 @@ export class ClusterMembers implements ClusterService {
     call: CallContext,
     here: () => Result,
   ): Promise<Result | undefined> {
-    const deadline = this.#deadline(call);
+    const deadline = this.#leader.deadlineOf(call);
     for (;;) {
       if (this.#context.consensus.leadership.leads) return here();
       const reply = await this.#leader.ask(question, deadline);
@@ -212,12 +212,6 @@ export class ClusterMembers implements ClusterService {
       ...promote.map((member): MemberStep => ({ kind: "memberPromote", member })),
       ...remove.map((member): MemberStep => ({ kind: "memberRemove", member })),
     ];
-  }
-
-  #deadline(call: CallContext): number {
-    const { consensus, host } = this.#context;
-    const limit = consensus.requestMilliseconds;
-    return host.now() + Math.min(limit, call.timeoutMilliseconds ?? limit);
   }
 
   /** A member that comes back to its old address in the same second is a new one all the same. */

@@ -105,13 +105,10 @@ export class Corruption {
       for (const [member, each] of hashes) {
         if (isComparable(each, own)) comparable.set(member, each.hash);
       }
-      const voters = state.members.members.filter((member) => !member.isLearner);
-      for (const member of oddOnes(
-        comparable,
-        voters.map(({ id }) => id),
-      ))
-        this.#alarm(member, own);
-      return comparable.size === state.members.members.length;
+      const { members } = state.members;
+      const voters = members.filter(({ isLearner }) => !isLearner).map(({ id }) => id);
+      for (const member of oddOnes(comparable, voters)) this.#alarm(member, own);
+      return comparable.size === members.length;
     } finally {
       this.#checking = false;
     }

@@ -10,7 +10,7 @@ import type { ServiceContext } from "./context.ts";
 /** Between two attempts (etcd: 50 ms). */
 const RETRY_MILLISECONDS = 50;
 
-/** How the leader serves a question of another member, which keeps the caller's time itself. */
+/** A call whose time whoever makes it keeps itself, as a member does that asks the leader. */
 export const PATIENT: CallContext = {
   timeoutMilliseconds: undefined,
   requireLeader: false,
@@ -27,6 +27,13 @@ export class LeaderCalls {
 
   get stopped(): boolean {
     return this.#stopped;
+  }
+
+  /** When whoever asks on behalf of `call` gives up. */
+  deadlineOf(call: CallContext): number {
+    const { host, consensus } = this.#context;
+    const limit = consensus.requestMilliseconds;
+    return host.now() + Math.min(limit, call.timeoutMilliseconds ?? limit);
   }
 
   /** Undefined: there is no leader, or no answer; ask again after a pause, perhaps another one. */

@@ -70,14 +70,9 @@ export class ReplicatedLeases implements LeaseService {
     return new Promise((resolve, reject) => {
       this.#context.checkLeader(call);
       if (this.#leader.stopped) throw rpcError("stopped");
-      const { host, consensus } = this.#context;
       if (this.#keeper.active) return this.#renewAsLeader(ids, call, { resolve, reject });
-      const timeout = Math.min(
-        consensus.requestMilliseconds,
-        call.timeoutMilliseconds ?? consensus.requestMilliseconds,
-      );
-      this.#batch.push({ ids, deadline: host.now() + timeout, resolve, reject });
-      if (this.#batch.length === 1) host.defer(() => this.#sendBatch());
+      this.#batch.push({ ids, deadline: this.#leader.deadlineOf(call), resolve, reject });
+      if (this.#batch.length === 1) this.#context.host.defer(() => this.#sendBatch());
     });
   }
 
@@ -110,7 +105,7 @@ export class ReplicatedLeases implements LeaseService {
   }> {
     const { state } = this.#context;
     const unknown = { ttlSeconds: -1, grantedTtlSeconds: 0, keys: [] };
-    const deadline = this.#context.host.now() + this.#context.consensus.requestMilliseconds;
+    const deadline = this.#leader.deadlineOf(call);
     for (;;) {
       await this.#context.atReadPoint({ serializable: false }, call, () => undefined);
       const lease = state.lessor.lookup(options.id);
