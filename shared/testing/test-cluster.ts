@@ -10,6 +10,7 @@ import { defaultPlatform } from "../client/platform.ts";
 import { serveLink } from "../peer/link-service.ts";
 import type { LinkPort, LinkSession } from "../peer/link-service.ts";
 import type { Peer } from "../peer/peer.ts";
+import { PATIENT } from "../peer/service/leader-calls.ts";
 import type { Services } from "../peer/services.ts";
 import { startPeer } from "../peer/start-peer.ts";
 import { MemoryHost, memoryDisk } from "./memory-host.ts";
@@ -102,12 +103,7 @@ export class TestCluster implements AsyncDisposable {
   async expireLease(lease: { readonly id: bigint }): Promise<void> {
     const running = this.members.find((member) => member.running);
     if (running === undefined) throw new Error("no member runs");
-    const call = {
-      timeoutMilliseconds: undefined,
-      requireLeader: false,
-      onCancel: () => undefined,
-    };
-    await running.services.lease.revoke(lease.id, call);
+    await running.services.lease.revoke(lease.id, PATIENT);
   }
 
   async stop(): Promise<void> {
