@@ -8,6 +8,7 @@ import type * as Yaml from "yaml";
 import { ConfigError } from "./config-error.ts";
 import {
   ABSENT_FLAGS,
+  DEPRECATIONS,
   EFFECTLESS_FLAGS,
   environmentName,
   FLAGS,
@@ -146,7 +147,8 @@ function readFlags(args: readonly string[], warnings: string[]): Map<string, str
 
 function isTakenWithoutEffect(name: string, text: string, warnings: string[]): boolean {
   if (EFFECTLESS_FLAGS.has(name)) {
-    warnings.push(`--${name} has no effect in quorate`);
+    const deprecation = DEPRECATIONS.get(name);
+    warnings.push(deprecation ?? `--${name} has no effect in quorate`);
     return true;
   }
   return IGNORED_FLAGS.has(name) || ABSENT_FLAGS.get(name)?.includes(text) === true;

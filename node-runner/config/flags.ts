@@ -104,6 +104,15 @@ export const EFFECTLESS_FLAGS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
+/** What etcd says of those that it will drop: tools look for the text. */
+export const DEPRECATIONS: ReadonlyMap<string, string> = new Map([
+  ["max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."],
+  [
+    "v2-deprecation",
+    "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+  ],
+]);
+
 /**
  * Flags of etcd that this version doesn't have, with the values that don't ask for anything. Others are refused, by a
  * clearer text than unknown flags are.

@@ -61,9 +61,16 @@ test.each([
 test("etcd's flags for what is not there are taken as long as they ask for nothing", () => {
   const asked = ["--host-whitelist=*", "--socket-reuse-port=false", "--discovery-srv="];
   expect(configOf(asked).warnings).toEqual([]);
-  const { warnings } = configOf(["--auth-token", "simple", "--enable-pprof", "--name=x"]);
+  const { warnings } = configOf([
+    "--auth-token",
+    "simple",
+    "--max-snapshots=10",
+    "--enable-pprof",
+    "--name=x",
+  ]);
   expect(warnings).toEqual([
     "--auth-token has no effect in quorate",
+    "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
     "--enable-pprof has no effect in quorate",
   ]);
 });
