@@ -149,6 +149,7 @@ export class Environment {
     const finders = TABLES.map((table) => [table, new FirstFinder(this.#tables[table])]);
     this.#finders = Object.fromEntries(finders) as Record<Table, FirstFinder>;
     this.#checkFormat(directory);
+    this.#fillFreeList();
   }
 
   #checkFormat(directory: string): void {
@@ -157,6 +158,17 @@ export class Environment {
     void this.#root.close();
     const text = `the database in ${directory} has format ${format}, this version reads ${DATABASE_FORMAT}`;
     throw new BackendError(format > DATABASE_FORMAT ? `${text}: a newer version wrote it` : text);
+  }
+
+  /**
+   * The process aborts, and does so again at each start, when the first record in lmdb-js's list of
+   * free pages doesn't fit into a page: LMDB looks for free pages in the very list that has this
+   * record half. A compacted copy begins with an empty list, and a commit that changes some 250 pages
+   * makes such a record. So a list that is empty gets a small one first.
+   */
+  #fillFreeList(): void {
+    const { free } = this.#root.getStats() as { readonly free?: { readonly entryCount?: number } };
+    if (free?.entryCount === 0) this.#store.putSync(FORMAT_KEY, encodeNumber(DATABASE_FORMAT));
   }
 
   /** The index of the last commit; 0 for a new environment. */

@@ -93,6 +93,24 @@ test("the file gets smaller, the content stays, and the old file is gone", async
   expect(backend.get("key", keyOf(1950))?.length).toBe(2048);
 });
 
+// More than 250 changed pages at once aborted the process, and each start of the member from then on.
+test("the first commit behind it may change a thousand pages, in this process and in the next", async () => {
+  const rows = 4000;
+  put(0, rows, new Uint8Array(1000).fill(1));
+  await flushed();
+  for (const fill of [2, 3]) {
+    await backend.defragment();
+    if (fill === 3) {
+      await backend.close();
+      backend = LmdbBackend.open({ files, directory });
+    }
+    put(0, rows, new Uint8Array(1000).fill(fill));
+    await flushed();
+    expect(rowCount()).toBe(rows);
+    for (const row of [0, 1234, rows - 1]) expect(backend.get("key", keyOf(row))?.[0]).toBe(fill);
+  }
+});
+
 test("what is written, overwritten and deleted meanwhile is there afterwards, long keys too", async () => {
   await fillAndEmpty();
   const long = new Uint8Array(CHUNK_BYTES * 2 + 5).fill(1);
