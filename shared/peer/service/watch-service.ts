@@ -68,7 +68,10 @@ export class WatchStreams implements WatchService, StreamOwner {
   ticked(now: number): void {
     for (const stream of this.#streams) {
       if (stream.progressDue > now) continue;
-      stream.progressDue = now + this.#progressInterval();
+      // Counted from when it was due, not from this tick: a short interval would last a tick longer each time.
+      const interval = this.#progressInterval();
+      const next = stream.progressDue + interval;
+      stream.progressDue = next > now ? next : now + interval;
       stream.reportProgress();
     }
     const { consensus, config } = this.context;

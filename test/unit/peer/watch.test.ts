@@ -259,6 +259,19 @@ describe("cancel and progress", () => {
   });
 });
 
+test("progress at the least interval comes about as often as it says, though ticks are as long", async () => {
+  const own = await startDriven({ config: { progressNotifyMilliseconds: 100 } });
+  const told = new RecordingSink();
+  const stream = own.cluster.member(0).peer.services.watch.open(told, PATIENT_CALL);
+  stream.create(request("a", "", { progressNotify: true }));
+  told.take();
+  await own.clock.advance(10_000);
+  const { length } = told.take();
+  // An interval has up to a tenth more.
+  expect(length).toBeGreaterThan(90);
+  expect(length).toBeLessThanOrEqual(100);
+});
+
 describe("slow readers and ends", () => {
   test("a full sink holds its watchers back; all comes later, once and in order", async () => {
     const fast = new RecordingSink();
