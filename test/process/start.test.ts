@@ -41,7 +41,7 @@ function start(args: readonly string[], readyText?: string): Promise<Child> {
     command: process.execPath,
     args: [join(ROOT, "node-runner", "bin", "start.js"), ...args],
     cwd: ROOT,
-    ...(readyText === undefined ? {} : { readyText, readyMilliseconds: 120_000 }),
+    ...(readyText === undefined ? {} : { readyText, readyMilliseconds: 200_000 }),
   });
 }
 
