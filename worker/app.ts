@@ -123,7 +123,11 @@ export function createApp(): Hono<AppTypes> {
   }
   app.get("/openapi.json", (context) => context.json(openApi()));
   app.notFound((context) => {
-    const text = `${context.req.method} ${context.req.path} is no route of the edge`;
+    const { method, path } = context.req;
+    const text = `${method} ${path} is no route of the edge`;
+    const allow = methodsAt(path);
+    if (allow !== "")
+      return problemResponse(new HttpError(405, `${text}: try ${allow}`, { allow }));
     return problemResponse(new HttpError(404, `${text}: see GET /kv?key=, POST /txn, GET /watch`));
   });
   app.onError((error) => {
@@ -133,6 +137,17 @@ export function createApp(): Hono<AppTypes> {
     return problemResponse(error);
   });
   return app;
+}
+
+/** The methods of the routes at a path, as `Allow` lists them; empty: there is none. */
+function methodsAt(path: string): string {
+  const routes = ROUTES.filter(({ path: template }) => {
+    const pattern = template.replace("{key}", ".*").replace(/\{\w+\}/, "[^/]+");
+    return new RegExp(`^${pattern}$`, "s").test(path);
+  });
+  const methods = new Set(routes.map(({ method }) => method.toUpperCase()));
+  if (methods.has("GET")) methods.add("HEAD");
+  return [...methods].join(", ");
 }
 
 /** Callers with the edge's secret are counted by their address: they are the operator's own. */

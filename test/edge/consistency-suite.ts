@@ -1,6 +1,6 @@
 /** Reads by consistency level: what each answer says of itself, and tokens that travel. */
 import { expect, test } from "vitest";
-import { jsonOf, problemOf } from "./edge.ts";
+import { answered, jsonOf, problemOf } from "./edge.ts";
 import type { Edge } from "./edge.ts";
 
 interface Facts {
@@ -97,6 +97,6 @@ export function consistencySuite(edgeOf: () => Edge, readsBy = /^peer [0-9a-f]+$
     const path = `/kv?prefix=level&format=ndjson&consistency=session&session=${session}`;
     const lines = (await (await edgeOf().fetch(path)).text()).trim().split("\n");
     expect(JSON.parse(lines.at(-1) ?? "")).toMatchObject({ complete: true });
-    await jsonOf(await edgeOf().fetch("/healthz"));
+    await jsonOf(await answered(() => edgeOf().fetch("/healthz")));
   });
 }

@@ -1,6 +1,6 @@
 /** Keys, ranges and transactions over the edge's HTTP API. */
 import { describe, expect, test } from "vitest";
-import { jsonOf, problemOf } from "./edge.ts";
+import { answered, jsonOf, problemOf } from "./edge.ts";
 import { errorText } from "../../shared/api/errors.ts";
 import type { Edge } from "./edge.ts";
 
@@ -221,7 +221,7 @@ function rangeSuite(edgeOf: () => Edge): void {
     const edge = edgeOf();
     const response = await edge.fetch("/kv?all&format=ndjson");
     await response.body?.cancel();
-    expect((await edge.fetch("/healthz")).status).toBe(200);
+    expect((await answered(() => edge.fetch("/healthz"))).status).toBe(200);
   });
 }
 

@@ -115,6 +115,11 @@ export function watchSuite(edgeOf: () => Edge, { keepsHistory = false } = {}): v
       expect(again).toMatchObject({ event: "ready", id: seen?.id });
       expect(rest).toEqual(all.slice(position));
     }
+    // The control: by a revision alone, what was seen of it comes again.
+    const revision = all[2]?.data["revision"] as number;
+    const again = new EventSourceReader(await edge.fetch(`/watch?prefix=wr/&revision=${revision}`));
+    expect((await again.take(2))[1]).toEqual(all[1]);
+    await again.close();
   });
 
   const told = keepsHistory ? "may be whole" : "says so and goes on with what is left";

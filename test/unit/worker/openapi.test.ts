@@ -47,3 +47,18 @@ test("a parameter that a route's description doesn't name is refused by the rout
     expect([route.method, path, answer.status]).toEqual([route.method, path, 400]);
   }
 });
+
+test("a path with another method is a 405 that names those it has", async () => {
+  const env = { QUORATE_PEERS: "http://127.0.0.1:9" };
+  for (const [path, methods] of Object.entries(openApi().paths)) {
+    const url = `http://127.0.0.1${path.replace("{id}", "5").replace("{key}", "a%2Fb")}`;
+    const answer = await createApp().fetch(new Request(url, { method: "PATCH" }), env);
+    expect([path, answer.status]).toEqual([path, 405]);
+    const allowed = (answer.headers.get("allow") ?? "").split(", ");
+    const named = Object.keys(methods).map((method) => method.toUpperCase());
+    const heads = named.includes("GET") ? ["HEAD"] : [];
+    expect(allowed.toSorted()).toEqual([...named, ...heads].toSorted());
+  }
+  const elsewhere = new Request("http://127.0.0.1/nothing", { method: "PATCH" });
+  expect((await createApp().fetch(elsewhere, env)).status).toBe(404);
+});
