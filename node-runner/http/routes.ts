@@ -2,7 +2,6 @@
  * The plain HTTP routes of a peer: version, health, metrics, and the members on the peer port. The
  * JSON gateway is beside this (`gateway.ts`): it streams, these don't.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
 import type { Registry } from "prom-client";
 import {
@@ -13,6 +12,7 @@ import {
   type Member,
   type Services,
 } from "../../shared/peer/services.ts";
+import { sameSecret } from "../same-secret.ts";
 import { QUORATE_VERSION } from "../version.ts";
 import { addGetRoute } from "./get-route.ts";
 import { addHealthRoutes } from "./health.ts";
@@ -63,7 +63,10 @@ export function peerRoutes(services: Services, secret: string | undefined): Hono
   const app = new Hono();
   addGetRoute(app, "/version", (context) => context.json(versions()));
   addGetRoute(app, "/members", async (context) => {
-    if (secret !== undefined && !sameSecret(context.req.header("authorization"), secret)) {
+    if (
+      secret !== undefined &&
+      !sameSecret(context.req.header("authorization") ?? "", `Bearer ${secret}`)
+    ) {
       return context.text("the members' secret is needed\n", 401);
     }
     const { header, members } = await services.cluster.memberList(
@@ -89,10 +92,4 @@ function memberJson(member: Member): string {
     clientURLs: member.clientUrls,
   });
   return `{"id":${member.id},${rest.slice(1)}`;
-}
-
-/** Digests are compared, in a time that tells nothing. */
-function sameSecret(authorization: string | undefined, secret: string): boolean {
-  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(authorization ?? ""), digest(`Bearer ${secret}`));
 }

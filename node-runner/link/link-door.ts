@@ -5,7 +5,6 @@
  * absent, the same host, or listed: CORS does not cover WebSocket. Bodies and messages are bounded
  * before they are buffered.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
@@ -20,6 +19,7 @@ import type { Services } from "../../shared/peer/services.ts";
 import { WireError } from "../../shared/wire/cbor.ts";
 import { joinBatches } from "../../shared/wire/link-codec.ts";
 import { isOriginAllowed, refuseUpgrade } from "../http/upgrade.ts";
+import { sameSecret } from "../same-secret.ts";
 
 export interface LinkDoorOptions {
   readonly clusterId: bigint;
@@ -83,11 +83,10 @@ class Door implements LinkDoor {
     this.#services = services;
     this.#options = options;
     const { clusterId, memberId, secret } = options;
-    const expected = secret === undefined ? undefined : digest(secret);
     this.#link = {
       clusterId,
       memberId,
-      accepts: (token) => expected === undefined || timingSafeEqual(digest(token), expected),
+      accepts: (token) => secret === undefined || sameSecret(token, secret),
     };
     this.#pings = setInterval(() => this.#ping(), PING_MILLISECONDS);
     this.#pings.unref();
@@ -228,10 +227,6 @@ function isLoopbackAddress(address: string | undefined): boolean {
 function isLoopbackName(host: string): boolean {
   const name = host.replace(/:\d+$/, "");
   return name === "localhost" || name === "[::1]" || /^127(\.\d+){3}$/.test(name);
-}
-
-function digest(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }
 
 function plainBytes(buffer: Buffer): Bytes {
