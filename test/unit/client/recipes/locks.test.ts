@@ -29,6 +29,9 @@ beforeEach(() => {
 /** Lets everything that can happen without time happen. */
 const settle = (): Promise<void> => new Promise((done) => setTimeout(done, 30));
 
+/** Of all lines of the test, by holders and waiters. */
+const placesTaken = (count: number) => expect.poll(() => store.count({ prefix: "" })).toBe(count);
+
 describe("mutex", () => {
   test("one holds it at a time; tokens grow; a waiter goes on when it is released", async () => {
     const mutex = new Mutex(store, "m");
@@ -64,8 +67,7 @@ describe("mutex", () => {
     const held = await mutex.lock();
     const aborter = new AbortController();
     const waiting = mutex.lock({ signal: aborter.signal });
-    await settle();
-    expect(await store.count({ prefix: "m/" })).toBe(2);
+    await placesTaken(2);
     aborter.abort("enough");
     await expect(waiting).rejects.toMatchObject({ code: "canceled" });
     expect(await store.count({ prefix: "m/" })).toBe(1);
@@ -77,7 +79,7 @@ describe("mutex", () => {
     const held = await mutex.lock();
     const session = await openSession(store, { ttl: 1 });
     const waiting = new Mutex(store, "m", { session }).lock();
-    await settle();
+    await placesTaken(2);
     const next = mutex.lock();
     await cluster.expireLease(session.lease);
     await expect(waiting).rejects.toMatchObject({ code: "leaseNotFound" });
@@ -105,7 +107,7 @@ test("a read-write lock: readers together, writers alone, nobody overtakes", asy
     order.push("writer");
     return holding;
   });
-  await settle();
+  await placesTaken(3);
   const third = lock.read().then((holding) => {
     order.push("reader");
     return holding;
@@ -130,6 +132,7 @@ test("a semaphore has its permits", async () => {
     await using _permit = await semaphore.acquire();
     inside += 1;
     most = Math.max(most, inside);
+    await expect.poll(() => most).toBe(3);
     await settle();
     inside -= 1;
   };
