@@ -85,6 +85,7 @@ export async function startMember(options: MemberOptions): Promise<RunningMember
       version: options.peerVersion,
     },
     tls: () => peerTls.dialOptions(),
+    requestBytesMax: config.requestBytesMax,
     report: (level, message, fields) => logger.report(level, message, fields),
   });
   const host = createNodeHost({

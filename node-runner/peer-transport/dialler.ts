@@ -17,6 +17,8 @@ export interface DialOptions {
   /** `http:` or `https:` with host and port, as the membership lists it. */
   readonly url: string;
   readonly purpose: PeerHello["purpose"];
+  /** Bytes of one frame. */
+  readonly frameBytesMax: number;
   /** TLS options (`ca`, `cert`, `key`, ...) for `https:`, as of now. */
   readonly tls: () => ConnectionOptions;
   /** `version`: what the link speaks, as the listener chose it. */
@@ -42,7 +44,7 @@ export function dial(options: DialOptions): () => void {
     // Handed through to `tls.connect`; the types of `ws` differ from Node's on one function.
     ...(options.tls() as object),
     perMessageDeflate: false,
-    maxPayload: LIMITS.frameBytesMax,
+    maxPayload: options.frameBytesMax,
     handshakeTimeout: LIMITS.peerIdleMillisecondsMax,
     followRedirects: false,
     // For doors that let nobody as far as the hello: the Worker before a member in a Durable Object.
@@ -72,6 +74,7 @@ export function dial(options: DialOptions): () => void {
     const link = new FrameSocket(socket, {
       ends,
       helloPending: false,
+      bytesMax: options.frameBytesMax,
       events: {
         onFrame: (frame) => {
           if (welcomed) return options.onFrame(frame);

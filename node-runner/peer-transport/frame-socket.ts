@@ -25,6 +25,7 @@ export class FrameSocket implements FrameLink {
   readonly #socket: WebSocket;
   readonly #events: FrameSocketEvents;
   readonly #timer: NodeJS.Timeout;
+  readonly #bytesMax: number;
   #ends: LinkEnds;
   #lastReceived = monotonicNow();
   #pings = 0;
@@ -34,10 +35,17 @@ export class FrameSocket implements FrameLink {
   /** `socket` is open. A listener's socket starts with `helloPending`: its first frame is bounded tightly. */
   constructor(
     socket: WebSocket,
-    options: { ends: LinkEnds; helloPending: boolean; events: FrameSocketEvents },
+    options: {
+      ends: LinkEnds;
+      helloPending: boolean;
+      events: FrameSocketEvents;
+      /** Of one frame. */
+      bytesMax: number;
+    },
   ) {
     this.#socket = socket;
     this.#events = options.events;
+    this.#bytesMax = options.bytesMax;
     this.#ends = options.ends;
     this.#helloPending = options.helloPending;
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
@@ -94,7 +102,7 @@ export class FrameSocket implements FrameLink {
     if (!isBinary || (this.#helloPending && bytes.length > LIMITS.peerHelloBytesMax)) {
       return this.close(CLOSE.malformed, isBinary ? "the hello is too long" : "a text frame");
     }
-    const frame = decodePeerFrame(bytes, this.#ends);
+    const frame = decodePeerFrame(bytes, this.#ends, this.#bytesMax);
     if (frame.kind === "malformed") return this.close(CLOSE.malformed, frame.reason);
     if (frame.kind === "ping") return this.send({ kind: "pong", number: frame.number });
     if (frame.kind === "pong") return;

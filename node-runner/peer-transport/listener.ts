@@ -28,15 +28,13 @@ export interface PeerListenerOptions {
   readonly identity: PeerIdentity;
   readonly report: Host["report"];
   readonly inbox: () => PeerInbox;
+  /** Bytes of one frame. */
+  readonly frameBytesMax: number;
 }
 
 export class PeerListener {
   readonly #options: PeerListenerOptions;
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: LIMITS.frameBytesMax,
-  });
+  readonly #server: WebSocketServer;
   readonly #sockets = new Set<FrameSocket>();
   /** Accepted links by sender and purpose. */
   readonly #links = new Map<string, FrameSocket>();
@@ -47,6 +45,11 @@ export class PeerListener {
 
   constructor(options: PeerListenerOptions) {
     this.#options = options;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: options.frameBytesMax,
+    });
   }
 
   /** Takes the upgrades of `/raft` here; others stay for other listeners, or are refused. */
@@ -100,6 +103,7 @@ export class PeerListener {
     const link = new FrameSocket(socket, {
       ends: { from: "1", to: "1" },
       helloPending: true,
+      bytesMax: this.#options.frameBytesMax,
       events: {
         onFrame: (frame) => {
           if (receivers.onFrame !== undefined) return receivers.onFrame(frame);

@@ -19,7 +19,10 @@ import { dial } from "./dialler.ts";
 import type { DialOptions } from "./dialler.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 
-export interface MessageLinkOptions extends Pick<DialOptions, "identity" | "to" | "tls"> {
+export interface MessageLinkOptions extends Pick<
+  DialOptions,
+  "identity" | "to" | "tls" | "frameBytesMax"
+> {
   readonly urls: readonly string[];
   /** These messages were dropped: there is no connection, or too much waits for it. */
   readonly onUnsent: (messages: readonly Message[]) => void;

@@ -7,7 +7,10 @@ import { dial } from "./dialler.ts";
 import type { DialOptions } from "./dialler.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 
-export interface SnapshotSendOptions extends Pick<DialOptions, "identity" | "to" | "tls" | "url"> {
+export interface SnapshotSendOptions extends Pick<
+  DialOptions,
+  "identity" | "to" | "tls" | "url" | "frameBytesMax"
+> {
   readonly mark: SnapshotMark;
   readonly chunks: AsyncIterable<Bytes>;
   /** Gets the function that gives the transfer up. */

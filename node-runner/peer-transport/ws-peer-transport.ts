@@ -12,10 +12,12 @@ import type { Duplex } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { Bytes } from "../../shared/base/bytes.ts";
 import type { Host, PeerAddress, PeerInbox, PeerTransport } from "../../shared/peer/host.ts";
+import { LIMITS } from "../../shared/base/limits.ts";
 import { CLOSE } from "../../shared/peer/links/frame-link.ts";
 import type { PeerIdentity } from "../../shared/peer/links/hello-check.ts";
 import type { Message, NodeId, SnapshotMark } from "../../shared/raft/types.ts";
 import type { PeerCall, PeerReply } from "../../shared/wire/peer-call.ts";
+import { peerFrameBytesMaxOf } from "../../shared/wire/peer-codec.ts";
 import { monotonicNow } from "./frame-socket.ts";
 import { PeerListener } from "./listener.ts";
 import { MessageLink } from "./message-link.ts";
@@ -26,6 +28,8 @@ export interface WsPeerTransportOptions {
   /** For URLs that start with `https:`, as of now. */
   readonly tls?: () => ConnectionOptions;
   readonly report: Host["report"];
+  /** Of the largest request that a member may propose, and all members take; absent: the default. */
+  readonly requestBytesMax?: number;
 }
 
 const NO_TLS = (): ConnectionOptions => ({});
@@ -45,6 +49,7 @@ export class WsPeerTransport implements PeerTransport {
     removed: () => {},
   };
   readonly #options: WsPeerTransportOptions;
+  readonly #frameBytesMax: number;
   readonly #listener: PeerListener;
   readonly #destinations = new Map<NodeId, Destination>();
   readonly #snapshots = new Set<() => void>();
@@ -52,8 +57,10 @@ export class WsPeerTransport implements PeerTransport {
 
   constructor(options: WsPeerTransportOptions) {
     this.#options = options;
-    const { identity, report } = options;
-    this.#listener = new PeerListener({ identity, report, inbox: () => this.inbox });
+    const { identity, report, requestBytesMax = LIMITS.requestBytesMax } = options;
+    const frameBytesMax = peerFrameBytesMaxOf(requestBytesMax);
+    this.#frameBytesMax = frameBytesMax;
+    this.#listener = new PeerListener({ identity, report, inbox: () => this.inbox, frameBytesMax });
   }
 
   /** Takes the upgrades of `/raft` on the server of the peer port. */
@@ -108,6 +115,7 @@ export class WsPeerTransport implements PeerTransport {
       await sendSnapshot({
         identity,
         tls,
+        frameBytesMax: this.#frameBytesMax,
         to: BigInt(to),
         url,
         mark,
@@ -150,6 +158,7 @@ export class WsPeerTransport implements PeerTransport {
     return new MessageLink({
       identity,
       tls,
+      frameBytesMax: this.#frameBytesMax,
       to: BigInt(id),
       urls,
       onUnsent: (messages) => this.inbox.unreachable(id, messages),

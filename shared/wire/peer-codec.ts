@@ -20,7 +20,6 @@
  * Versions: a hello names the range that its sender speaks, the listener picks the highest that both do, or closes. A
  * changed layout gets a new version.
  */
-import { assert } from "../base/assert.ts";
 import { MalformedError } from "../base/byte-reader.ts";
 import type { Bytes } from "../base/bytes.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -78,15 +77,24 @@ export interface LinkEnds {
   readonly to: NodeId;
 }
 
+/** What a frame may have where a member takes requests of up to so many bytes. */
+export function peerFrameBytesMaxOf(requestBytesMax: number): number {
+  const { frameBytesMax, peerBatchBytesMax, requestOverheadBytes, appendBytesMax } = LIMITS;
+  const around = peerBatchBytesMax + requestOverheadBytes + appendBytesMax;
+  return Math.max(frameBytesMax, requestBytesMax + around);
+}
+
 export function encodePeerFrame(frame: PeerFrame): Bytes {
-  const bytes = encodeCbor(frameToCbor(frame));
-  assert(bytes.length <= LIMITS.frameBytesMax, `a ${frame.kind} frame of ${bytes.length} bytes`);
-  return bytes;
+  return encodeCbor(frameToCbor(frame));
 }
 
 /** Never throws for any input. */
-export function decodePeerFrame(bytes: Bytes, ends: LinkEnds): PeerFrame | MalformedFrame {
-  if (bytes.length > LIMITS.frameBytesMax) {
+export function decodePeerFrame(
+  bytes: Bytes,
+  ends: LinkEnds,
+  bytesMax: number = LIMITS.frameBytesMax,
+): PeerFrame | MalformedFrame {
+  if (bytes.length > bytesMax) {
     return { kind: "malformed", reason: `a frame of ${bytes.length} bytes` };
   }
   try {

@@ -38,13 +38,18 @@ interface TestMember {
   readonly inbox: Partial<PeerInbox>;
 }
 
-async function startMember(identity: Identity, port = 0): Promise<TestMember> {
+async function startMember(
+  identity: Identity,
+  port = 0,
+  requestBytesMax: number = LIMITS.requestBytesMax,
+): Promise<TestMember> {
   const server = createServer((_request, response) => response.end("plain"));
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const reports: string[] = [];
   const { cluster = 7n, id, secret = "" } = identity;
   const transport = new WsPeerTransport({
     identity: { clusterId: cluster, memberId: id, incarnation: 1, secret },
+    requestBytesMax,
     report: (_level, message, fields) => {
       const reason = fields?.["reason"];
       reports.push(`${message} ${typeof reason === "string" ? reason : ""}`);
@@ -98,8 +103,9 @@ async function connected(member: TestMember, times = 1): Promise<void> {
   }, WAIT);
 }
 
-async function startPair(): Promise<[TestMember, TestMember]> {
-  const [a, b] = [await startMember({ id: 1n }), await startMember({ id: 2n })];
+async function startPair(requestBytesMax?: number): Promise<[TestMember, TestMember]> {
+  const a = await startMember({ id: 1n }, 0, requestBytesMax);
+  const b = await startMember({ id: 2n }, 0, requestBytesMax);
   introduce(a, b);
   await connected(a);
   return [a, b];
@@ -123,6 +129,16 @@ describe("messages", () => {
     expect(a.transport.idleMilliseconds("2")).toBeLessThan(5000);
     expect(b.transport.idleMilliseconds("1")).toBeLessThan(5000);
     expect(b.transport.idleMilliseconds("3")).toBeUndefined();
+  });
+
+  test("an entry as large as the members let requests be goes through, and the link holds", async () => {
+    const [a, b] = await startPair(8 * 1024 * 1024);
+    const entries = [{ kind: "normal" as const, data: new Uint8Array(8 * 1024 * 1024).fill(3) }];
+    a.transport.send("2", [{ type: "propose", from: "1", to: "2", term: 1, entries }]);
+    a.transport.send("2", [heartbeat(1)]);
+    await vi.waitFor(() => expect(b.received.length).toBe(2), WAIT);
+    expect(b.received[0]).toMatchObject({ type: "propose" });
+    expect(a.reports.filter((line) => line.startsWith("lost"))).toEqual([]);
   });
 
   test("large batches are cut into frames below the limit", async () => {
