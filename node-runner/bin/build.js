@@ -2,22 +2,24 @@
  * `npm run build`: the package as it is published, in `dist/`: JavaScript and declarations of the
  * client, the edge, the peer and the testing cluster, file by file, so that bundlers take only what
  * is used. Development and tests never need it. Plain JavaScript: npm runs it at installation too,
- * on whatever Node there is; there (`--lenient`) what is wrong with declarations is only told.
+ * and at the first `npx quorate`, on whatever Node there is; there (`--lenient`) what is wrong with
+ * declarations is only told, and nothing is done when `dist/` is newer than all it is made of.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const dist = join(root, "dist");
+const isLenient = process.argv.includes("--lenient");
 
 function compile(project) {
   const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
   const run = spawnSync(process.execPath, [tsc, "-p", project], { cwd: root, stdio: "inherit" });
   if (run.status === 0) return;
   process.stderr.write(`quorate: the build of ${project} failed\n`);
-  if (!process.argv.includes("--lenient")) process.exit(1);
+  if (!isLenient) process.exit(1);
 }
 
 /** Declarations keep the sources' endings, which nobody can resolve from outside. */
@@ -31,6 +33,19 @@ function renameImports(folder) {
   }
 }
 
+/** By times of change; a folder's own tells what was added or removed in it. */
+function isCurrent() {
+  const built = statSync(join(dist, "package.json"), { throwIfNoEntry: false });
+  if (built === undefined) return false;
+  const files = ["package-lock.json", "package.json", "tsconfig.base.json", "tsconfig.build.json"];
+  const folders = ["node-runner", "shared", "worker"].flatMap((folder) => [
+    folder,
+    ...readdirSync(join(root, folder), { recursive: true }).map((path) => join(folder, path)),
+  ]);
+  return [...files, ...folders].every((path) => statSync(join(root, path)).mtimeMs < built.mtimeMs);
+}
+
+if (isLenient && isCurrent()) process.exit(0);
 rmSync(dist, { recursive: true, force: true });
 compile("tsconfig.build.json");
 compile("worker/tsconfig.build.json");
