@@ -14,6 +14,7 @@ import { crc32c } from "../base/crc32c.ts";
 import type { BackendReader } from "../backend/backend.ts";
 import {
   type ChangeId,
+  type FoundRow,
   changeOfRevisionRow,
   decodeKeyValue,
   findRow,
@@ -93,22 +94,23 @@ export class HashWork {
   /** Adds the change if it counts; returns the bytes that were read. */
   #add(change: ChangeId, key: Bytes): number {
     const { main, sub, tombstone } = change;
+    let found: FoundRow | undefined;
     if (main <= this.#compactRevision) {
       if (tombstone) return key.length;
-      const newest = findRow(this.#reader, key, this.#keepRevision)?.row;
-      if (newest === undefined || isTombstoneRow(newest)) return key.length;
-      if (mainOfKeyRow(newest) !== main || subOfKeyRow(newest) !== sub) return key.length;
+      found = findRow(this.#reader, key, this.#keepRevision);
+      if (found === undefined || isTombstoneRow(found.row)) return key.length;
+      if (mainOfKeyRow(found.row) !== main || subOfKeyRow(found.row) !== sub) return key.length;
     }
-    const value = this.#encode(change, key);
+    const value = this.#encode(change, key, found);
     this.#crc = crc32c(encodeBucketKey(change), { previous: this.#crc });
     this.#crc = crc32c(value, { previous: this.#crc });
     return key.length + value.length;
   }
 
-  #encode(change: ChangeId, key: Bytes): Bytes {
+  #encode(change: ChangeId, key: Bytes, found: FoundRow | undefined): Bytes {
     if (change.tombstone) return encodeTombstoneProto(key);
-    const row = keyRow(key, change);
-    const value = this.#reader.get("key", row);
+    const row = found?.row ?? keyRow(key, change);
+    const value = found?.value ?? this.#reader.get("key", row);
     assert(value !== undefined, "a change has a row by key and one by time");
     return encodeKeyValueProto(decodeKeyValue(row, value));
   }

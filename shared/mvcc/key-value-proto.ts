@@ -3,12 +3,16 @@
  * mvccpb.KeyValue (key = 1, create_revision = 2, mod_revision = 3, version = 4, value = 5, lease = 6; zero fields are
  * left out). Equal histories hash alike here and there.
  */
+import { ByteWriter } from "../base/byte-writer.ts";
 import { type Bytes, writeUint64 } from "../base/bytes.ts";
 import type { ChangeId } from "./key-layout.ts";
 import type { KeyValue } from "./types.ts";
 
 const UNDERSCORE = 0x5f;
 const LETTER_T = 0x74;
+
+/** Each function below leaves it empty. */
+const writer = new ByteWriter();
 
 /** main, 8 bytes | `_` | sub, 8 bytes | `t` if it is a tombstone. */
 export function encodeBucketKey({ main, sub, tombstone }: ChangeId): Bytes {
@@ -22,60 +26,37 @@ export function encodeBucketKey({ main, sub, tombstone }: ChangeId): Bytes {
 
 /** A tombstone's key-value has its key only. */
 export function encodeTombstoneProto(key: Bytes): Bytes {
-  const bytes: number[] = [];
-  pushBytesField(bytes, 1, key);
-  return Uint8Array.from(bytes);
+  bytesField(1, key);
+  return writer.finishShared();
 }
 
 export function encodeKeyValueProto(kv: KeyValue): Bytes {
-  const head: number[] = [];
-  pushBytesField(head, 1, kv.key);
-  pushNumberField(head, 2, kv.createRevision);
-  pushNumberField(head, 3, kv.modRevision);
-  pushNumberField(head, 4, kv.version);
-  const tail: number[] = [];
-  if (kv.value.length > 0) {
-    head.push((5 << 3) | 2);
-    pushVarint(head, kv.value.length);
-  }
-  if (kv.lease !== 0n) {
-    tail.push(6 << 3);
-    pushBigVarint(tail, BigInt.asUintN(64, kv.lease));
-  }
-  const bytes = new Uint8Array(head.length + kv.value.length + tail.length);
-  bytes.set(head);
-  bytes.set(kv.value, head.length);
-  bytes.set(tail, head.length + kv.value.length);
-  return bytes;
+  bytesField(1, kv.key);
+  numberField(2, kv.createRevision);
+  numberField(3, kv.modRevision);
+  numberField(4, kv.version);
+  bytesField(5, kv.value);
+  leaseField(6, kv.lease);
+  return writer.finishShared();
 }
 
-function pushBytesField(target: number[], field: number, bytes: Bytes): void {
+function bytesField(field: number, bytes: Bytes): void {
   if (bytes.length === 0) return;
-  target.push((field << 3) | 2);
-  pushVarint(target, bytes.length);
-  for (const byte of bytes) target.push(byte);
+  writer.byte((field << 3) | 2);
+  writer.bytes(bytes);
 }
 
-function pushNumberField(target: number[], field: number, value: number): void {
+function numberField(field: number, value: number): void {
   if (value === 0) return;
-  target.push(field << 3);
-  pushVarint(target, value);
+  writer.byte(field << 3);
+  writer.varint(value);
 }
 
-function pushVarint(target: number[], value: number): void {
-  let rest = value;
-  while (rest >= 128) {
-    target.push((rest % 128) | 128);
-    rest = Math.floor(rest / 128);
-  }
-  target.push(rest);
-}
-
-function pushBigVarint(target: number[], value: bigint): void {
-  let rest = value;
-  while (rest >= 128n) {
-    target.push(Number(rest & 127n) | 128);
-    rest >>= 7n;
-  }
-  target.push(Number(rest));
+/** A negative id has the ten bytes that protobuf gives it. */
+function leaseField(field: number, lease: bigint): void {
+  if (lease === 0n) return;
+  writer.byte(field << 3);
+  let rest = BigInt.asUintN(64, lease);
+  for (; rest >= 128n; rest >>= 7n) writer.byte(Number(rest & 127n) | 128);
+  writer.byte(Number(rest));
 }
