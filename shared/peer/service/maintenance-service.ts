@@ -14,6 +14,7 @@ import type {
   PeerStatus,
   SnapshotPart,
 } from "../services.ts";
+import { TERM_KEY } from "../state/member-table.ts";
 import { fileOf } from "../state/snapshot-file.ts";
 import type { ServiceContext } from "./context.ts";
 import { checkDowngrade } from "./downgrade.ts";
@@ -87,7 +88,9 @@ export function createMaintenanceService(
 
     async hash() {
       const { state, host } = context;
-      const hash = await runCursor(openTableHash(state.backend.pin()), state, host);
+      // As etcd: the same state has the same hash, whoever has led since.
+      const cursor = openTableHash(state.backend.pin(), { table: "meta", key: TERM_KEY });
+      const hash = await runCursor(cursor, state, host);
       return { header: context.header(), hash };
     },
 

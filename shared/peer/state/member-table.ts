@@ -31,7 +31,8 @@ import { planSteps, stepsOf, urlsTaken } from "./member-steps.ts";
 
 const LAYOUT_VERSION = 1;
 const CLUSTER_KEY = utf8("peer.cluster");
-const TERM_KEY = utf8("peer.term");
+/** The row of `meta` that changes without a command: each leader begins with a term of its own. */
+export const TERM_KEY = utf8("peer.term");
 const VERSION_KEY = utf8("peer.version");
 const JOINT_KEY = utf8("peer.joint");
 const REMOVED_PREFIX = utf8("peer.removed.");
