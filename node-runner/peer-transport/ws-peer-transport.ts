@@ -165,14 +165,14 @@ export class WsPeerTransport implements PeerTransport {
       inbox: () => this.inbox,
       onUp: () => {
         lastReason = undefined;
-        report("info", "connected to a peer", { peer: id });
+        report("info", "connected to a peer", { peer: BigInt(id) });
       },
       onDown: (code, reason) => {
         if (code === CLOSE.removed) this.inbox.removed(id);
         if (reason === lastReason) return;
         lastReason = reason;
         const refused = code >= CLOSE.malformed && code <= CLOSE.protocol;
-        report(refused ? "error" : "warn", "lost a peer", { peer: id, code, reason });
+        report(refused ? "error" : "warn", "lost a peer", { peer: BigInt(id), code, reason });
       },
     });
   }

@@ -88,7 +88,9 @@ export class MembershipKeeper {
 
   /** Another member has refused this one's link for that reason. */
   removedBy(by: NodeId): void {
-    this.#parts.host.report("warn", "another member says that this one was removed", { peer: by });
+    this.#parts.host.report("warn", "another member says that this one was removed", {
+      peer: BigInt(by).toString(16),
+    });
     this.#end();
   }
 
