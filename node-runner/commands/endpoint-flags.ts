@@ -14,10 +14,10 @@ export const ENDPOINT_FLAGS = {
 
 export interface EndpointValues {
   readonly endpoints: string;
-  readonly cacert: string | undefined;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-  readonly "insecure-skip-tls-verify": boolean;
+  readonly cacert?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly "insecure-skip-tls-verify"?: boolean | undefined;
 }
 
 export interface Endpoint {
@@ -52,7 +52,7 @@ export function endpointOf(values: EndpointValues, single: string): Endpoint {
       ...(ca && { ca }),
       ...(cert && { cert }),
       ...(key && { key }),
-      rejectUnauthorized: !values["insecure-skip-tls-verify"],
+      rejectUnauthorized: values["insecure-skip-tls-verify"] !== true,
     },
   };
 }

@@ -77,11 +77,7 @@ function parse(args: readonly string[]): Wanted {
     promote: values.promote.map(decimalOf),
     remove: values.remove.map(decimalOf),
   });
-  const { cacert, cert, key, "insecure-skip-tls-verify": insecure = false } = values;
-  const { endpoint, tls } = endpointOf(
-    { endpoints: values.endpoints, cacert, cert, key, "insecure-skip-tls-verify": insecure },
-    "name a single endpoint, of any member that votes",
-  );
+  const { endpoint, tls } = endpointOf(values, "name a single endpoint, of any member that votes");
   return { url: new URL(MEMBER_CHANGE_PATH, endpoint), body, tls };
 }
 

@@ -48,7 +48,7 @@ export function isLinkTarget(target: string): boolean {
 
 /** Serves `/link` on this server. Its other listeners must leave that path alone. */
 export function attachLink(server: Server, services: Services, options: LinkDoorOptions): LinkDoor {
-  const door = openLinkDoor(services, options);
+  const door = new Door(services, options);
   server.on("upgrade", (request, socket, head) => {
     if (door.owns(request)) door.upgrade(request, socket, head);
   });
@@ -56,10 +56,6 @@ export function attachLink(server: Server, services: Services, options: LinkDoor
     if (door.owns(request)) door.request(request, response);
   });
   return door;
-}
-
-function openLinkDoor(services: Services, options: LinkDoorOptions): LinkDoor {
-  return new Door(services, options);
 }
 
 /** How long a link may stay without hello, and how often a silent one is asked whether it still lives. */

@@ -5,7 +5,6 @@
  * yet, and raft drops what it need not heed. It is answered on its own link until then: an answer may be what it takes
  * to learn of it. Only those that were removed are refused: so they learn of it.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
@@ -22,6 +21,7 @@ import { PEER_VERSION } from "../../shared/wire/peer-codec.ts";
 import type { PeerFrame, PeerHello } from "../../shared/wire/peer-codec.ts";
 import { messageBatches } from "../../shared/wire/raft-codec.ts";
 import { refuseUpgrade } from "../http/upgrade.ts";
+import { sameSecret } from "../same-secret.ts";
 import { FrameSocket } from "./frame-socket.ts";
 
 export interface PeerListenerOptions {
@@ -177,12 +177,6 @@ export class PeerListener {
 interface Receivers {
   onFrame: ((frame: PeerFrame) => void) | undefined;
   onClose: ((reason: string) => void) | undefined;
-}
-
-/** Compares digests, so that neither content nor length shows in the time that it takes. */
-function sameSecret(a: string, b: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
 }
 
 function pathOf(request: IncomingMessage): string {
